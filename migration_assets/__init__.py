@@ -1,0 +1,1 @@
+"""SQLite to Aurora PostgreSQL, weekly, incrementally, provably equal."""

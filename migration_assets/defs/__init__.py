@@ -1,0 +1,1 @@
+"""Dagster: assets, checks, jobs, schedules; thin over the plain functions below."""

@@ -1,0 +1,1 @@
+"""How SQLite values and names become PostgreSQL ones; pure, no I/O."""

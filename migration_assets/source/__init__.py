@@ -1,0 +1,1 @@
+"""What is read from SQLite: catalog, cuts, rows, deltas."""

@@ -1,0 +1,1 @@
+"""What is written to PostgreSQL: connection, ledger, quarantine, the one step."""
