@@ -1,0 +1,3 @@
+"""The test suite's fixture plugins, one per concern."""
+
+pytest_plugins = ["migration_assets_tests.fixtures_postgres"]
