@@ -20,11 +20,11 @@ class UndecodableText:
 
 # A value as SQLite stores it; the Python type tells the storage class exactly:
 # None null, int integer, float real, str or UndecodableText text, bytes blob.
-SqliteValue: TypeAlias = None | int | float | str | bytes | UndecodableText
+SqliteValue: TypeAlias = int | float | str | bytes | UndecodableText | None
 RawRow: TypeAlias = tuple[SqliteValue, ...]
 
 # A value as it stands on the target, in the Python type that psycopg and Polars use for it.
-TargetValue: TypeAlias = None | int | float | str | bytes | bool | Decimal | date | datetime
+TargetValue: TypeAlias = int | float | str | bytes | bool | Decimal | date | datetime | None
 TargetRow: TypeAlias = tuple[TargetValue, ...]
 
 

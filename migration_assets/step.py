@@ -125,7 +125,7 @@ def carry(
     A failed attempt is noted in the ledger, then raised.
     """
     try:
-        return _carry(migration, table, week, run, acknowledged, at)
+        return _carry(migration, table, week, run=run, acknowledged=acknowledged, at=at)
     except MigrationError as error:
         _note(migration, table, week, run, error)
         raise
@@ -135,6 +135,7 @@ def _carry(
     migration: Migration,
     table: str,
     week: date,
+    *,
     run: str,
     acknowledged: frozenset[str],
     at: Callable[[str], None],
@@ -145,7 +146,16 @@ def _carry(
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
                 return _covered(connection, head)
-            step = _prepare(migration, connection, table, cut, head, run, acknowledged, at)
+            step = _prepare(
+                migration,
+                connection,
+                table,
+                cut,
+                head,
+                run=run,
+                acknowledged=acknowledged,
+                at=at,
+            )
             moved = move(connection, migration.target, step)
             if moved is not None:
                 return moved
@@ -172,7 +182,7 @@ def _cut_for(migration: Migration, week: date) -> Cut:
         raise StateError(
             what="no cut was taken for this week",
             where=f"week {week}",
-            hint=f"materialize source_cut for {week} first, or `migration-assets run --week {week}`",
+            hint=f"materialize source_cut for {week}, or `migration-assets run --week {week}`",
         )
     cuts.check(cut)
     return cut
@@ -193,6 +203,7 @@ def _prepare(
     table: str,
     cut: Cut,
     head: Head | None,
+    *,
     run: str,
     acknowledged: frozenset[str],
     at: Callable[[str], None],
@@ -356,6 +367,8 @@ def _note(migration: Migration, table: str, week: date, run: str, error: Migrati
     try:
         with connect(migration.target) as connection, translated("migration.attempt"):
             if ledger.exists(connection):
-                ledger.note_attempt(connection, migration.source, table, week, run, error)
+                ledger.note_attempt(
+                    connection, migration.source, table, week=week, run=run, error=error
+                )
     except MigrationError as second:
         error.add_note(f"the attempt could not be noted in the ledger: {second}")

@@ -25,7 +25,7 @@ def dtype(kind: TargetType) -> pl.DataType:
     if kind.kind is not Kind.NUMERIC:
         return _DTYPES[kind.kind]
     if kind.precision is not None and kind.precision <= _MAX_DECIMAL:
-        return pl.Decimal(kind.precision, kind.scale)
+        return pl.Decimal(kind.precision, kind.scale or 0)
     return pl.String()
 
 

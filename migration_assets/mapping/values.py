@@ -132,7 +132,7 @@ def _to_numeric(value: SqliteValue, kind: TargetType) -> Converted:
     else:
         return NO_FIT
     if kind.precision is None or kind.scale is None:
-        # A plain spelling without an exponent, as numeric prints it: 1E+20 is 100000000000000000000.
+        # A plain spelling without an exponent, as numeric prints it: 1E+20 is 10…0.
         return Decimal(format(exact, "f"))
     try:
         scaled = exact.quantize(Decimal(1).scaleb(-kind.scale), context=_EXACT)

@@ -105,7 +105,7 @@ def _read_indexes(
             continue
         members = [
             (column, collation)
-            for _, place, column, _, collation, is_key in connection.execute(
+            for _, _, column, _, collation, is_key in connection.execute(
                 f"PRAGMA index_xinfo({quote(name)})"
             )
             if is_key
@@ -151,8 +151,10 @@ def loads(document: str) -> Catalog:
 
 def _load_table(fields: dict[str, Any]) -> SourceTable:
     columns = tuple(SourceColumn(**c) for c in fields.pop("columns"))
-    indexes = tuple(
-        SourceIndex(**{k: tuple(v) if isinstance(v, list) else v for k, v in i.items()})
-        for i in fields.pop("indexes")
-    )
+    indexes = tuple(_load_index(i) for i in fields.pop("indexes"))
     return SourceTable(**fields, columns=columns, indexes=indexes)
+
+
+def _load_index(fields: dict[str, Any]) -> SourceIndex:
+    columns, nocase = tuple(fields.pop("columns")), tuple(fields.pop("nocase"))
+    return SourceIndex(**fields, columns=columns, nocase=nocase)

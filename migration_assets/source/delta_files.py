@@ -4,6 +4,11 @@ The manifest is written last and names the two files with their sha256, so a del
 or not there. A delta that is made again replaces the earlier one.
 """
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false
+# pyarrow has no type stubs; this module is one of the two that touch it.
+
 import dataclasses
 import hashlib
 import json
@@ -213,7 +218,7 @@ def frame(delta: Delta) -> pl.LazyFrame:
     return pl.scan_parquet(delta.rows_path)
 
 
-def row_batches(delta: Delta) -> Iterator[pa.RecordBatch]:
+def row_batches(delta: Delta) -> Iterator[Any]:
     """Yield the delta's rows as Arrow batches, in the order they were written."""
     with pq.ParquetFile(delta.rows_path) as file:
         yield from file.iter_batches(batch_size=_BATCH)

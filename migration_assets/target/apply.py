@@ -18,6 +18,10 @@ from migration_assets.target.staging import HEAD_ROWS, STAGED, staged_value
 from migration_assets.verify import digest_sql
 
 FOREIGN_WRITES = "foreign_writes"
+FOREIGN_HINT = (
+    "`migration-assets verify` names them all; `--acknowledge foreign_writes` keeps their rows in"
+    " migration.displaced and goes on"
+)
 SHOWN = 20  # differing rows that are named; the counts are always whole
 
 
@@ -139,7 +143,7 @@ def _refuse_cascade(mapping: TableMapping, table: TargetTable) -> None:
         raise TargetError(
             what=f"deleting would change other tables through {', '.join(table.cascading)}",
             where=f"target table {mapping.target_table}",
-            expected="no foreign key with ON DELETE CASCADE, SET NULL or SET DEFAULT before cutover",
+            expected="no ON DELETE CASCADE, SET NULL or SET DEFAULT before the cutover",
             hint="drop these foreign keys until the cutover",
         )
 
@@ -159,23 +163,22 @@ def _replace_keyless(connection: Connection, mapping: TableMapping, table: Targe
 
 def _drop_unchanged(connection: Connection, mapping: TableMapping, table: TargetTable) -> int:
     """Delete what the cut no longer has; forget staged rows that stand already as they are."""
-    names = {
-        "table": table_name(mapping),
-        "staged": STAGED,
-        "same": same_key(mapping, "t", "s"),
-        "of_target": digest_sql.row_hash(mapping, "t"),
-        "of_staged": digest_sql.row_hash(mapping, "s"),
-    }
-    gone = sql.SQL("FROM {table} AS t WHERE NOT EXISTS (SELECT FROM {staged} AS s WHERE {same})")
-    row = connection.execute((sql.SQL("SELECT count(*) ") + gone).format(**names)).fetchone()
+    same = same_key(mapping, "t", "s")
+    gone = sql.SQL(" FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
+        table_name(mapping), STAGED, same
+    )
+    row = connection.execute(sql.SQL("SELECT count(*)") + gone).fetchone()
     if row and row[0]:
         _refuse_cascade(mapping, table)
-    deleted = connection.execute((sql.SQL("DELETE ") + gone).format(**names)).rowcount
+    deleted = connection.execute(sql.SQL("DELETE") + gone).rowcount
     connection.execute(
-        sql.SQL(
-            "DELETE FROM {staged} AS s USING {table} AS t"
-            " WHERE {same} AND {of_target} = {of_staged}"
-        ).format(**names)
+        sql.SQL("DELETE FROM {} AS s USING {} AS t WHERE {} AND {} = {}").format(
+            STAGED,
+            table_name(mapping),
+            same,
+            digest_sql.row_hash(mapping, "t"),
+            digest_sql.row_hash(mapping, "s"),
+        )
     )
     return deleted
 
@@ -285,5 +288,5 @@ def refuse_foreign(mapping: TableMapping, week: object, found: list[Difference])
         what=f"{len(found)} rows{more} were changed on the target by someone else: {shown}",
         where=f"table {mapping.table}, week {week}",
         expected="the rows as the last load left them",
-        hint=f"`--acknowledge {FOREIGN_WRITES}` keeps their rows in migration.displaced and goes on",
+        hint=FOREIGN_HINT,
     )

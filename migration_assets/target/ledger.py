@@ -153,8 +153,8 @@ def _check_version(connection: Connection) -> None:
 
 
 _HEAD = """
-SELECT entry, week, cut, mapping, source_rows, target_rows, quarantined, algorithm, bucket_counts, bucket_sums,
-       move
+SELECT entry, week, cut, mapping, source_rows, target_rows, quarantined, algorithm,
+       bucket_counts, bucket_sums, move
 FROM migration.ledger WHERE source = %s AND table_name = %s ORDER BY entry DESC LIMIT 1
 """
 
@@ -164,9 +164,9 @@ def head(connection: Connection, source: str, table: str) -> Head | None:
     row = connection.execute(_HEAD, (source, table)).fetchone()
     if row is None:
         return None
-    entry, week, cut, mapping, source_rows, rows, quarantined, algorithm, counts, sums, move = cast(
-        "tuple[Any, ...]", row
-    )
+    fields = cast("tuple[Any, ...]", row)
+    entry, week, cut, mapping, source_rows, rows, quarantined = fields[:7]
+    algorithm, counts, sums, move = fields[7:]
     return Head(
         entry=entry,
         week=week,
@@ -256,7 +256,7 @@ def committed(connection: Connection, move: str) -> bool:
 
 
 def note_attempt(
-    connection: Connection, source: str, table: str, week: date, run: str, error: BaseException
+    connection: Connection, source: str, table: str, *, week: date, run: str, error: BaseException
 ) -> None:
     """Note a failed attempt, in a transaction of its own."""
     connection.execute(

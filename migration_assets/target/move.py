@@ -32,7 +32,7 @@ from migration_assets.model import (
 from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
 from migration_assets.target import ddl, ledger, quarantine, staging
-from migration_assets.target.apply import FOREIGN_WRITES, Applied
+from migration_assets.target.apply import Applied
 from migration_assets.target.connection import Connection, Target, connect, translated
 from migration_assets.target.sqlstate import translate
 from migration_assets.verify.digest import combine
@@ -98,7 +98,16 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         step.at("proved")
         ledger.seal(connection, step.mapping)
         entry = ledger.write(
-            connection, step.mapping, _entry(step, proof, digest, applied, displaced, started)
+            connection,
+            step.mapping,
+            _entry(
+                step,
+                proof=proof,
+                digest=digest,
+                applied=applied,
+                displaced=displaced,
+                started=started,
+            ),
         )
         step.at("written")
         _commit(connection, target, step)
@@ -207,8 +216,7 @@ def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...]) -> None:
         what=f"rows were changed on the target by someone else{shown}",
         where=step.where,
         expected="the rows as the last load left them",
-        hint=f"`migration-assets verify` names them; `--acknowledge {FOREIGN_WRITES}` keeps their"
-        " rows in migration.displaced and goes on",
+        hint=changes.FOREIGN_HINT,
     )
 
 
@@ -245,7 +253,13 @@ def _written_elsewhere(connection: Connection, step: Step, after: Digest) -> boo
 
 
 def _entry(
-    step: Step, proof: Proof, digest: Digest, applied: Applied, displaced: int, started: datetime
+    step: Step,
+    *,
+    proof: Proof,
+    digest: Digest,
+    applied: Applied,
+    displaced: int,
+    started: datetime,
 ) -> ledger.Entry:
     return ledger.Entry(
         kind="load",

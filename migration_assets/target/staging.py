@@ -1,14 +1,20 @@
 """Stage a delta on the target: binary COPY of its Arrow batches into a temporary table."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false
+# pyarrow has no type stubs; batches pass through here to the encoder.
+
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pgpq
 import polars as pl
-import pyarrow as pa
 from psycopg import sql
 
 from migration_assets.mapping.frames import dtype
 from migration_assets.model import ColumnMapping, Delta, Kind, TableMapping
+from migration_assets.target import ddl
 from migration_assets.target.connection import Connection
 
 STAGED = sql.Identifier("pg_temp", "staged")
@@ -27,7 +33,7 @@ def staged_value(column: ColumnMapping, alias: str) -> sql.Composed:
 
 
 def stage(
-    connection: Connection, mapping: TableMapping, delta: Delta, batches: Iterable[pa.RecordBatch]
+    connection: Connection, mapping: TableMapping, delta: Delta, batches: Iterable[Any]
 ) -> None:
     """Make the staging table, fill it, and analyze it; it is gone at the end of the transaction."""
     columns = [
@@ -36,7 +42,7 @@ def stage(
     ]
     for column in mapping.columns:
         kind = "text" if travels_as_text(column) else column.type.kind.value
-        columns.append(sql.SQL("{} {}").format(sql.Identifier(column.target), sql.SQL(kind)))
+        columns.append(sql.SQL("{} {}").format(sql.Identifier(column.target), ddl.raw(kind)))
     connection.execute(
         sql.SQL("CREATE TEMPORARY TABLE staged ({}) ON COMMIT DROP").format(
             sql.SQL(", ").join(columns)
@@ -56,9 +62,7 @@ def stage_hashes(connection: Connection, hashes: Iterable[int]) -> None:
     connection.execute("ANALYZE pg_temp.head_rows")
 
 
-def copy_in(
-    connection: Connection, table: sql.Identifier, batches: Iterable[pa.RecordBatch]
-) -> None:
+def copy_in(connection: Connection, table: sql.Identifier, batches: Iterable[Any]) -> None:
     """Copy Arrow batches into a table of the same columns, in their order."""
     statement = sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(table)
     with connection.cursor().copy(statement) as copy:
@@ -66,7 +70,7 @@ def copy_in(
             copy.write(part)
 
 
-def _encode(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+def _encode(batches: Iterable[Any]) -> Iterator[bytes]:
     encoder: pgpq.ArrowToPostgresBinaryEncoder | None = None
     for batch in batches:
         if encoder is None:

@@ -43,6 +43,7 @@ _Opened = dict[int, list[_Row]]  # by key hash; several rows only where there is
 def compare(
     connection: Connection,
     mapping: TableMapping,
+    *,
     cut: Cut,
     table: SourceTable,
     expected: Expected,

@@ -5,12 +5,13 @@ functions. The database must be encoded in UTF-8, which the bootstrap checks.
 """
 
 from collections.abc import Sequence
+from typing import LiteralString
 
 from psycopg import sql
 
 from migration_assets.model import BUCKETS, ColumnMapping, Kind, TableMapping
 
-_FIXED: dict[Kind, tuple[str, int]] = {
+_FIXED: dict[Kind, tuple[LiteralString, int]] = {
     Kind.BIGINT: ("int8send", 8),
     Kind.DOUBLE: ("float8send", 8),
     Kind.BOOLEAN: ("boolsend", 1),

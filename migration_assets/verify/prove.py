@@ -62,7 +62,7 @@ def prove(
         quarantine_equal=Counter(expected.misfits) == stored,
     )
     if not proof.digest_equal:
-        found = compare(connection, mapping, cut, table, expected, actual)
+        found = compare(connection, mapping, cut=cut, table=table, expected=expected, actual=actual)
         proof = dataclasses.replace(proof, differences=found)
     if not proof.quarantine_equal:
         lost = (Counter(expected.misfits) - stored).total()
