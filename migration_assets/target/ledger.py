@@ -74,6 +74,7 @@ CREATE TABLE IF NOT EXISTS migration.quarantine (
     week date NOT NULL,
     key text NOT NULL,
     column_names text[] NOT NULL,
+    unfit_columns text[] NOT NULL,
     reasons text[] NOT NULL,
     storage_classes text[] NOT NULL,
     "values" bytea[] NOT NULL,
