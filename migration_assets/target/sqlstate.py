@@ -49,6 +49,9 @@ def is_transient(error: psycopg.Error) -> bool:
 def translate(error: psycopg.Error, where: str) -> MigrationError:
     """Turn a server's error into ours, without row values."""
     state = error.sqlstate
+    if state is None and not is_transient(error):
+        what = f"psycopg refused to send this ({type(error).__name__})"
+        return TargetError(what=what, where=where, hint="report it: it is an error of ours")
     if state is None:
         what = "the connection to the target was lost"
         return TargetUnavailableError(what=what, where=where, hint="run this week again")
