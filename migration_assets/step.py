@@ -247,6 +247,8 @@ def _stored_delta(migration: Migration, table: str, cut: Cut, head: Head | None)
         return None
     if head is not None and delta.mapping_hash != head.mapping_hash:
         return None
+    if head is None and delta_files.mapping_of(migration.state, delta) is None:
+        return None
     try:
         delta_files.check(delta)
     except StateError:

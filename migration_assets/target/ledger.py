@@ -186,7 +186,10 @@ def sealed_mapping(connection: Connection, mapping_hash: str) -> TableMapping:
     row = connection.execute(
         "SELECT document FROM migration.mapping WHERE hash = %s", (mapping_hash,)
     ).fetchone()
-    mapping = document.loads(str(row[0])) if row else None
+    try:
+        mapping = document.loads(str(row[0])) if row else None
+    except ValueError:
+        mapping = None
     if mapping is None or mapping.hash != mapping_hash:
         raise TargetError(
             what=f"the sealed mapping {mapping_hash[:12]} is missing or was changed",
