@@ -173,7 +173,11 @@ def test_a_null_in_a_key_is_quarantined_and_comes_back_with_a_key(
     assert_equal(migration)
     load_week(migration, 3)
     assert_equal(migration)
-    change(migration, "DELETE FROM code WHERE rowid = 2", "UPDATE code SET code = 'g' WHERE meaning = 'Gamma'")
+    change(
+        migration,
+        "DELETE FROM code WHERE rowid = 2",
+        "UPDATE code SET code = 'g' WHERE meaning = 'Gamma'",
+    )
     moved = load_week(migration, 4)["code"]
     assert moved.proof.quarantined_rows == 2
     assert_equal(migration)
@@ -236,7 +240,8 @@ def test_a_first_load_quarantines_the_few_rows_that_do_not_fit(
         pytest.param(TAMPER, id="a value changed"),
         pytest.param("DELETE FROM migration.quarantine", id="a row deleted"),
         pytest.param(
-            "INSERT INTO migration.quarantine SELECT * FROM migration.quarantine", id="a row doubled"
+            "INSERT INTO migration.quarantine SELECT * FROM migration.quarantine",
+            id="a row doubled",
         ),
         pytest.param(
             "UPDATE migration.quarantine SET storage_classes[2] = 'blob'", id="a class changed"

@@ -65,7 +65,9 @@ def admit(migration: Migration) -> None:
         migration, "SELECT conrelid::regclass FROM pg_constraint WHERE conname = 'refused'"
     ):
         write_on_target(migration, f"ALTER TABLE {table} DROP CONSTRAINT refused")
-    for (view,) in target_rows(migration, "SELECT viewname FROM pg_views WHERE schemaname='public'"):
+    for (view,) in target_rows(
+        migration, "SELECT viewname FROM pg_views WHERE schemaname='public'"
+    ):
         write_on_target(migration, f"DROP VIEW public.{view}")
 
 
@@ -186,7 +188,9 @@ def test_a_missed_week_is_carried_along_from_the_head(make_migration: MakeMigrat
     assert_equal(migration)
 
 
-def test_a_table_that_failed_two_weeks_catches_up_in_one_step(make_migration: MakeMigration) -> None:
+def test_a_table_that_failed_two_weeks_catches_up_in_one_step(
+    make_migration: MakeMigration,
+) -> None:
     """The other tables go on meanwhile; the failed attempts are noted, the head stays."""
     migration = make_migration(SHOP)
     load_week(migration, 1)
@@ -205,7 +209,9 @@ def test_a_table_that_failed_two_weeks_catches_up_in_one_step(make_migration: Ma
         (week(3), week(1)),
     ]
     assert_equal(migration)
-    noted = target_rows(migration, "SELECT table_name, week FROM migration.attempt ORDER BY attempt")
+    noted = target_rows(
+        migration, "SELECT table_name, week FROM migration.attempt ORDER BY attempt"
+    )
     assert noted == [("customer", week(2)), ("customer", week(3))]
 
 
@@ -224,7 +230,9 @@ def test_a_table_whose_first_load_failed_is_loaded_whole_in_a_later_week(
     assert_equal(migration)
 
 
-def test_a_table_new_at_the_source_is_loaded_in_its_first_week(make_migration: MakeMigration) -> None:
+def test_a_table_new_at_the_source_is_loaded_in_its_first_week(
+    make_migration: MakeMigration,
+) -> None:
     """Other tables have a head already."""
     migration = make_migration(SHOP)
     load_week(migration, 1)
@@ -239,7 +247,12 @@ def test_a_quiet_week_moves_the_head_and_not_a_row(make_migration: MakeMigration
     load_week(migration, 1)
     before = target_rows(migration, "SELECT ctid, xmin, id FROM customer ORDER BY id")
     moved = load_week(migration, 2)["customer"]
-    assert (moved.outcome, moved.inserted, moved.updated, moved.deleted) == (Outcome.LOADED, 0, 0, 0)
+    assert (moved.outcome, moved.inserted, moved.updated, moved.deleted) == (
+        Outcome.LOADED,
+        0,
+        0,
+        0,
+    )
     assert moved.proof.week == week(2)
     assert moved.proof.holds
     assert target_rows(migration, "SELECT ctid, xmin, id FROM customer ORDER BY id") == before
