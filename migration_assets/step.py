@@ -17,7 +17,7 @@ from migration_assets.errors import (
     TargetUnavailableError,
     UnsupportedError,
 )
-from migration_assets.mapping.names import allocate
+from migration_assets.mapping.names import allocate, asset_name
 from migration_assets.mapping.propose import propose
 from migration_assets.mapping.rows import RowFitter
 from migration_assets.model import (
@@ -103,12 +103,13 @@ def make_delta(migration: Migration, table: str, week: date) -> tuple[Delta | No
     Returns None instead of a delta where the head covers the week already.
     """
     cut = _cut_for(migration, week)
-    with _session(migration, table, week) as connection:
-        head = ledger.head(connection, migration.source, table)
-        if head is not None and cut.week <= head.week:
-            return None, head
-        mapping = _mapping(migration, connection, table, cut, head, stored=None)
-    return _compute(migration, mapping, cut, head, replace=False), head
+    with _alone(migration, table):
+        with _session(migration, table, week) as connection:
+            head = ledger.head(connection, migration.source, table)
+            if head is not None and cut.week <= head.week:
+                return None, head
+            mapping = _mapping(migration, connection, table, cut, head, stored=None)
+        return _compute(migration, mapping, cut, head, replace=False), head
 
 
 def carry(
@@ -141,7 +142,7 @@ def _carry(
     at: Callable[[str], None],
 ) -> Moved:
     cut = _cut_for(migration, week)
-    with _session(migration, table, week) as connection:
+    with _alone(migration, table), _session(migration, table, week) as connection:
         for _ in range(_ROUNDS):
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
@@ -164,6 +165,13 @@ def _carry(
         where=f"table {table}, week {week}",
         hint="let the other runs end, then run this week again",
     )
+
+
+@contextmanager
+def _alone(migration: Migration, table: str) -> Generator[None]:
+    """Hold a table's deltas: one that is made again would take its files from a running step."""
+    with migration.state.lock(f"table-{migration.source}-{asset_name(table)}"):
+        yield
 
 
 @contextmanager
