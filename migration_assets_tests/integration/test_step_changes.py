@@ -196,7 +196,8 @@ def test_a_keyless_table_is_carried_with_its_duplicates(make_migration: MakeMigr
     change(
         migration,
         "DELETE FROM reading WHERE rowid = 1",
-        "INSERT INTO reading VALUES ('s2', NULL, x'00ff'), ('s2', NULL, x'00ff'), (NULL, NULL, NULL)",
+        *["INSERT INTO reading VALUES ('s2', NULL, x'00ff')"] * 2,
+        "INSERT INTO reading VALUES (NULL, NULL, NULL)",
     )
     load_week(migration, 2)
     assert_equal(migration)
@@ -280,14 +281,15 @@ def test_a_hostile_name_is_only_a_name(make_migration: MakeMigration, name: str)
     assert_proved(migration, name, "y")
 
 
-@pytest.mark.parametrize("name", ["xmin", "ctid", "tableoid", "n" * 64, "ü" * 40])
+@pytest.mark.parametrize("name", ["xmin", "ctid", "tableoid", "n" * 64, "n" * 300, "ü" * 200])
 def test_a_name_postgresql_does_not_keep_is_changed_and_remembered(
     make_migration: MakeMigration, name: str
 ) -> None:
     """System columns and names over 63 bytes get another name; their values stay."""
     long = quote(f"{name} of which a very long table name is made, longer than sixty-three bytes")
     migration = make_migration(
-        f"CREATE TABLE {long} (k INTEGER PRIMARY KEY, {quote(name)} TEXT, {quote(name + '_')} TEXT);"
+        f"CREATE TABLE {long} (k INTEGER PRIMARY KEY, {quote(name)} TEXT,"
+        f" {quote(name + '_')} TEXT);"
         f"INSERT INTO {long} VALUES (1, 'a', 'A'), (2, 'b', 'B');"
     )
     (table,) = load_week(migration, 1)
@@ -424,7 +426,7 @@ def test_a_cascade_within_the_table_is_refused_by_name(make_migration: MakeMigra
 
 
 def test_rows_that_others_refer_to_are_updated_in_place(make_migration: MakeMigration) -> None:
-    """A foreign key from a table of the successor's own doesn't stop an update, nor is it broken."""
+    """A foreign key from a table of the successor's own doesn't stop an update."""
     migration = make_migration(SEATS)
     load_week(migration, 1)
     write_on_target(
