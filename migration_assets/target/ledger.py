@@ -121,10 +121,9 @@ def bootstrap(connection: Connection, schema: str) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_BOOTSTRAP_LOCK,))
         if exists(connection):
             _check_version(connection)
+            _make_schemas(connection, schema)
             return
-        for name in ("migration", schema):
-            if not _schema_exists(connection, name):
-                connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        _make_schemas(connection, "migration", schema)
         for statement in _DDL.split(";\n"):
             if statement.strip():
                 connection.execute(statement.encode())
@@ -135,6 +134,12 @@ def exists(connection: Connection) -> bool:
     """Tell whether the ledger is there."""
     row = connection.execute("SELECT to_regclass('migration.version') IS NOT NULL").fetchone()
     return bool(row and row[0])
+
+
+def _make_schemas(connection: Connection, *names: str) -> None:
+    for name in names:
+        if not _schema_exists(connection, name):
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
 
 
 def _schema_exists(connection: Connection, schema: str) -> bool:
