@@ -117,7 +117,9 @@ def test_different_tables_are_carried_side_by_side(make_migration: MakeMigration
     """All four stand inside their moves at the same moment; none waits for another."""
     migration = make_migration(SCHEMA)
     for number in (1, 2):
-        prepare(migration, number) if number == 1 else change(migration, "UPDATE c SET v = v || '!'")
+        prepare(migration, number) if number == 1 else change(
+            migration, "UPDATE c SET v = v || '!'"
+        )
         step.take_cut(migration, week(number))
         inside = threading.Barrier(len(TABLES), timeout=30)
 

@@ -174,7 +174,9 @@ class Proxy:
                 self._run(self._to_server, client, server, cut)
                 self._run(self._to_client, server, client, cut)
 
-    def _to_server(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
+    def _to_server(
+        self, client: socket.socket, server: socket.socket, cut: threading.Event
+    ) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
                 if self.armed is not None and data.endswith(b"COMMIT\0"):
@@ -188,7 +190,9 @@ class Proxy:
                     return  # the other direction waits for the answer, and keeps it
         _hang_up(client, server)
 
-    def _to_client(self, server: socket.socket, client: socket.socket, cut: threading.Event) -> None:
+    def _to_client(
+        self, server: socket.socket, client: socket.socket, cut: threading.Event
+    ) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
                 if cut.is_set():
