@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -96,28 +97,29 @@ def test_a_target_that_is_away_is_given_up_after_its_patience(
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     migration = connected_as(
-        make_migration(BOOKS, connect_patience=0.5), port=port, password=PASSWORD
+        make_migration(BOOKS, connect_patience=1.5), port=port, password=PASSWORD
     )
     started = time.monotonic()
     error = failure(migration)
     assert isinstance(error, TargetUnavailableError)
-    assert "within 0.5 s" in str(error)
-    assert time.monotonic() - started < 10
+    assert "within 1.5 s" in str(error)
+    assert 0.5 < time.monotonic() - started < 10
 
 
 def test_a_target_that_comes_back_within_the_patience_is_used(
     make_migration: MakeMigration, server_folder: Path
 ) -> None:
-    """A start, a failover, a database waking up: the step waits and goes through."""
+    """Restarted between two tables, and still away when the second begins: the step waits."""
     server = embedded.start(server_folder, options=embedded.FAST)
     embedded.ensure_database(server, "app")
     made = make_migration(BOOKS, connect_patience=60.0)
     migration = connected_as(made, **conninfo.conninfo_to_dict(server.url("app")))
     load_week(migration, 1, tables=["book"])
     embedded.stop(server_folder)
-    again = embedded.start(server_folder, options=embedded.FAST)
-    assert again.port == server.port
-    load_week(migration, 1, tables=["shelf"])
+    with ThreadPoolExecutor(1) as pool:
+        again = pool.submit(embedded.start, server_folder, options=embedded.FAST)
+        carry(migration, 1, "shelf")
+        assert again.result().port == server.port
     assert_equal(migration)
 
 

@@ -189,6 +189,48 @@ def test_a_nocase_key_that_changes_case_is_a_change(make_migration: MakeMigratio
     assert target_rows(migration, "SELECT k FROM t ORDER BY 1") == [("AB",), ("cd",)]
 
 
+@pytest.mark.parametrize(
+    ("declared", "before", "after"),
+    [
+        ("TEXT COLLATE NOCASE", "'ab'", "'AB'"),
+        ("TEXT COLLATE RTRIM", "'ab'", "'ab  '"),
+        ("TEXT", "NULL", "''"),
+        ("REAL", "0.1", "0.10000000000000002"),
+        ("TEXT", "'é'", "'e\u0301'"),
+        ("NUMERIC", "1", "1.5"),
+    ],
+)
+def test_a_change_that_a_comparison_could_overlook_is_carried(
+    make_migration: MakeMigration, declared: str, before: str, after: str
+) -> None:
+    """Values that a collation or the eye takes for equal are other values."""
+    migration = make_migration(
+        f"CREATE TABLE t (id INTEGER PRIMARY KEY, v {declared}); INSERT INTO t VALUES (1, {before})"
+    )
+    load_week(migration, 1)
+    change(migration, f"UPDATE t SET v = {after}")
+    assert load_week(migration, 2)["t"].updated == 1
+    assert_equal(migration)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("1", "1.0"), ("1", "'1'"), ("'a'", "x'61'"), ("0.0", "-0.0")]
+)
+def test_a_change_of_storage_class_alone_is_carried(
+    make_migration: MakeMigration, before: str, after: str
+) -> None:
+    """A column without affinity keeps both; the new one fits the sealed type or is quarantined."""
+    migration = make_migration(
+        f"CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, {before})"
+    )
+    load_week(migration, 1)
+    change(migration, f"UPDATE t SET v = {after}")
+    moved = load_week(migration, 2)["t"]
+    assert moved.updated + moved.proof.quarantined_rows == 1
+    assert_equal(migration)
+    assert_proved(migration, "t")
+
+
 def test_a_keyless_table_is_carried_with_its_duplicates(make_migration: MakeMigration) -> None:
     """Copies are counted: one more, one less, none left."""
     migration = make_migration(READINGS)
