@@ -274,7 +274,11 @@ def _fill(connection: sqlite3.Connection, rng: Random, scale: int) -> None:
         ),
     )
     insert(
-        "documents", (rows.document(rng, n, customers, day) for n, day in _days(count["documents"]))
+        "documents",
+        (
+            rows.document(rng, n, rng.randint(1, customers), day)
+            for n, day in _days(count["documents"])
+        ),
     )
     insert("audit_log", _audit_log(rng, count["audit_log"]))
     for statement in _MISFITS:

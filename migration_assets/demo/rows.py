@@ -14,7 +14,7 @@ from typing import Final
 Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
 
-_WAREHOUSE_WEIGHTS: Final = (50, 30, 14, 5, 1)
+_WAREHOUSE_WEIGHTS: Final = (50, 30, 14, 5, 1)  # of the oldest five; later ones weigh 1 each
 _FIRST_NAMES: Final = ("Jürgen", "Zoë", "Søren", "Łucja", "Anna", "José", "Nguyễn", "Bob", "𠮷野")
 _LAST_NAMES: Final = ("Müller", "Groß", "Ångström", "O'Neil", "Smith", "Žižek", "de la Cruz", "李")
 _CITIES: Final = ("Köln", "Århus", "Zürich", "Łódź", "Reykjavík", "Graz", "", None)
@@ -156,11 +156,11 @@ def stock_movement(
     )
 
 
-def document(rng: Random, document_id: int, customers: int, day: date) -> Row:
+def document(rng: Random, document_id: int, customer_id: int, day: date) -> Row:
     """Return a row of documents; every twentieth fills a chain of overflow pages."""
     return (
         document_id,
-        rng.randint(1, customers) if rng.random() < 0.9 else None,
+        customer_id if rng.random() < 0.9 else None,
         f"Rechnung №{document_id} · {rng.choice(_LAST_NAMES)}",
         rng.choice(_MIME_TYPES),
         moment(rng, day),
