@@ -334,21 +334,29 @@ def _documents(week: Week) -> None:
 
 
 def _audit_log(week: Week) -> None:
+    """Remove one of two equal entries and repeat others, never the same: it would cancel out."""
+    twins = week.connection.execute(
+        """SELECT min(rowid), max(rowid) FROM audit_log
+           GROUP BY happened_at, actor, action, details, elapsed_ms
+           HAVING count(*) = 2 ORDER BY 1 LIMIT ?""",
+        (week.scale,),
+    ).fetchall()
+    spared = {n for pair in twins for n in pair}
+    repeated = [n for n in week.sample("audit_log", 3) if n not in spared][: 2 * week.scale]
     week.change(
         "audit_log",
         "deleted",
-        """DELETE FROM audit_log WHERE rowid IN (
-               SELECT min(rowid) FROM audit_log
-               GROUP BY happened_at, actor, action, details, elapsed_ms
-               HAVING count(*) > 1 ORDER BY 1 LIMIT ?)""",
-        [(week.scale,)],
+        "DELETE FROM audit_log WHERE rowid = ?",
+        ((n,) for n, _ in twins),
     )
-    week.insert("audit_log", (rows.audit_entry(week.rng, week.any_day()) for _ in range(20)))
+    week.insert(
+        "audit_log", (rows.audit_entry(week.rng, week.any_day()) for _ in range(20 * week.scale))
+    )
     week.change(
         "audit_log",
         "inserted",
         "INSERT INTO audit_log SELECT * FROM audit_log WHERE rowid = ?",
-        ((n,) for n in week.sample("audit_log", 2)),
+        ((n,) for n in repeated),
     )
 
 
