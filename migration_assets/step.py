@@ -4,11 +4,12 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from migration_assets.errors import (
     GuardError,
@@ -31,6 +32,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
+from migration_assets.report.status import Status, status
 from migration_assets.settings import Settings
 from migration_assets.source import census, delta_files
 from migration_assets.source import cut as cuts
@@ -381,6 +383,18 @@ def _head_hashes(
                 yield hasher.row_hash(values)
 
     return hashes
+
+
+def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date]) -> Status:
+    """Return where the tables stand in these weeks, from ledger and attempts."""
+    entries: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
+    where = f"target {migration.target.name}"
+    with connect(migration.target) as connection, translated(where):
+        if ledger.exists(connection):
+            entries = ledger.entries(connection, migration.source)
+            attempts = ledger.attempts(connection, migration.source)
+    return status(tables=tables, weeks=weeks, entries=entries, attempts=attempts)
 
 
 def verify(migration: Migration, table: str) -> tuple[Proof, TableMapping] | None:

@@ -20,6 +20,7 @@ from migration_assets.settings import Settings, load
 from migration_assets.source.catalog import cached, read_catalog, remember, select
 from migration_assets.source.connection import open_source, translated
 from migration_assets.state import LocalState, State
+from migration_assets.weeks import Weeks
 from migration_assets.weeks import weeks as calendar
 
 
@@ -32,9 +33,7 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
     """Build the definitions; the source is only opened if its catalog was never cached."""
     state = LocalState(settings.state)
     weeks = calendar(settings, state, now)
-    catalog = select(
-        known_catalog(settings, state), tuple(settings.include), tuple(settings.exclude)
-    )
+    catalog = select(known_catalog(settings, state), settings.include, settings.exclude)
     partitions = weekly(weeks)
     job = weekly_job(partitions)
     with warnings.catch_warnings():
@@ -66,6 +65,17 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
             # Runs from the UI or a backfill ignore a job's own executor, so it is set for all.
             executor=dg.in_process_executor,
         )
+
+
+def calendar_of(settings: Settings, now: datetime) -> Weeks:
+    """Return the weeks of these settings."""
+    return calendar(settings, LocalState(settings.state), now)
+
+
+def tables_of(settings: Settings) -> list[str]:
+    """Return the names of the tables that the settings don't leave out."""
+    catalog = known_catalog(settings, LocalState(settings.state))
+    return [t.name for t in select(catalog, settings.include, settings.exclude).tables]
 
 
 def known_catalog(settings: Settings, state: State) -> Catalog:

@@ -11,6 +11,8 @@ from migration_assets.defs.build import from_environment
 from migration_assets.defs.schedules import JOB
 from migration_assets.defs.tables import ACKNOWLEDGE_TAG, aurora_key, delta_key
 
+# The instance keeps every event; the console shows what this command itself has to say.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _PARTITION_TAG = "dagster/partition"
 
 
@@ -44,6 +46,7 @@ def run_week(
         dg.build_reconstructable_job(__name__, weekly_job.__name__),
         instance=instance,
         tags=tags,
+        run_config=_QUIET,
         asset_selection=_selection(tables, only_targets=only_targets),
     ) as result:
         failures = {
