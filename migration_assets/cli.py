@@ -71,6 +71,7 @@ def run(
     from migration_assets.defs.build import calendar_of, tables_of
     from migration_assets.defs.instance import instance
     from migration_assets.defs.launch import run_week
+    from migration_assets.report import terminal
 
     settings = _settings()
     now = datetime.now(UTC)
@@ -86,7 +87,7 @@ def run(
     names = _known_tables(table, tables_of(settings))
     with instance(settings) as opened:
         outcome = run_week(opened, chosen, tables=names, acknowledged=guards)
-        console = Console(highlight=False)
+        console = terminal.console()
         for step, reason in outcome.failures.items():
             console.print(f"failed: {step}", style="red", markup=False)
             console.print(reason, markup=False)
@@ -101,7 +102,7 @@ def status() -> None:
     """Show every table week by week: loads with their figures, heads, what failed and why."""
     from migration_assets.defs.build import calendar_of, tables_of
     from migration_assets.defs.resources import embedded_target
-    from migration_assets.report.table import print_status
+    from migration_assets.report import terminal
     from migration_assets.step import standing
 
     settings = _settings()
@@ -109,7 +110,7 @@ def status() -> None:
     weeks = calendar_of(settings, now).complete(now)
     with embedded_target(settings) as migration:
         found = standing(migration, tables_of(settings), weeks)
-    print_status(found, Console(highlight=False))
+    terminal.print_status(found, terminal.console())
     if found.reasons:
         raise typer.Exit(FAILED)
 
@@ -119,7 +120,7 @@ def verify(table: Tables = None) -> None:
     """Prove tables as they stand now, each against its head's cut; nothing is changed."""
     from migration_assets.defs.build import tables_of
     from migration_assets.defs.resources import embedded_target
-    from migration_assets.report.table import print_proofs
+    from migration_assets.report import terminal
     from migration_assets.step import verify as prove
 
     settings = _settings()
@@ -127,7 +128,7 @@ def verify(table: Tables = None) -> None:
     with embedded_target(settings) as migration:
         found = {name: prove(migration, name) for name in _known_tables(table, known) or known}
     proofs = {name: result and result[0] for name, result in found.items()}
-    print_proofs(proofs, Console(highlight=False), show_keys=settings.show_keys)
+    terminal.print_proofs(proofs, terminal.console(), show_keys=settings.show_keys)
     if not all(proof is not None and proof.holds for proof in proofs.values()):
         raise typer.Exit(FAILED)
 

@@ -21,7 +21,7 @@ from migration_assets.defs.instance import environment, serve
 from migration_assets.defs.launch import RunOutcome, run_week
 from migration_assets.defs.resources import embedded_folder, open_migration
 from migration_assets.demo import business, life
-from migration_assets.report.table import print_proofs, print_status
+from migration_assets.report import terminal
 from migration_assets.settings import ENVIRONMENT, Settings, load
 from migration_assets.step import standing, verify
 from migration_assets.target import embedded
@@ -38,7 +38,7 @@ def tour(folder: Path, *, source: Path | None, weeks: int, scale: int, port: int
     `source` is the user's own file, carried for one week; without one, a business of `scale` lives
     through `weeks`. Dagster stays open on `port` until it is stopped; None leaves it closed.
     """
-    console = Console(highlight=False)
+    console = terminal.console()
     settings = _prepare(folder, source, weeks)
     if source is None:
         business.create(settings.source, scale=scale)
@@ -92,10 +92,10 @@ def _live(
     tables = tables_of(settings)
     migration = open_migration(settings)
     found = standing(migration, tables, complete)
-    print_status(found, console)
+    terminal.print_status(found, console)
     results = {name: verify(migration, name) for name in tables}
     proofs = {name: result and result[0] for name, result in results.items()}
-    print_proofs(proofs, console, show_keys=settings.show_keys)
+    terminal.print_proofs(proofs, console, show_keys=settings.show_keys)
     equal = all(proof is not None and proof.holds for proof in proofs.values())
     return equal and found.proved
 

@@ -1,5 +1,6 @@
 """Status and proofs as tables for a terminal."""
 
+import sys
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -8,16 +9,23 @@ from rich.table import Table
 from migration_assets.model import Proof
 from migration_assets.report.status import Cell, Status
 
+_PLAIN_WIDTH = 120  # columns where output goes to a file or pipe, which has no width of its own
 _STYLES = {"loaded": "green", "covered": "cyan", "failed": "red", "open": "dim"}
+
+
+def console() -> Console:
+    """Return the console of the command line."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 
 
 def print_status(status: Status, console: Console) -> None:
     """Print rows, inserted, updated, deleted and quarantined by table and week, and the heads."""
-    grid = Table(title="rows  +inserted ~updated -deleted  !quarantined", title_style="dim")
-    grid.add_column("table")
+    title = "rows, then +inserted ~updated -deleted !quarantined, by week"
+    grid = Table(title=title, title_style="dim", show_lines=False, padding=(0, 1, 0, 0))
+    grid.add_column("table", no_wrap=True)
     for week in status.weeks:
-        grid.add_column(week.isoformat(), justify="right")
-    grid.add_column("proved at")
+        grid.add_column(f"{week:%Y}\n{week:%m-%d}", justify="right", no_wrap=True)
+    grid.add_column("proved\nat", no_wrap=True)
     for name, cells in status.cells.items():
         head = status.heads.get(name)
         grid.add_row(
@@ -33,13 +41,13 @@ def print_status(status: Status, console: Console) -> None:
 def _figures(cell: Cell) -> str:
     if cell.state != "loaded":
         return cell.state
-    changed = [
-        f"{sign}{count}"
-        for sign, count in (("+", cell.inserted), ("~", cell.updated), ("-", cell.deleted))
-        if count
-    ]
-    quarantined = [f"!{cell.quarantined}"] if cell.quarantined else []
-    return "  ".join([str(cell.rows), *([" ".join(changed)] if changed else []), *quarantined])
+    signs = (
+        ("+", cell.inserted),
+        ("~", cell.updated),
+        ("-", cell.deleted),
+        ("!", cell.quarantined),
+    )
+    return "\n".join([str(cell.rows), " ".join(f"{sign}{count}" for sign, count in signs if count)])
 
 
 def print_proofs(proofs: Mapping[str, Proof | None], console: Console, *, show_keys: bool) -> None:
