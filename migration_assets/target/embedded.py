@@ -88,6 +88,14 @@ def start(folder: Path, *, options: Mapping[str, str] = DURABLE) -> EmbeddedServ
         return server
 
 
+def running(folder: Path) -> bool:
+    """Tell whether the server of `folder` runs now."""
+    if not folder.exists():
+        return False
+    state = _read(folder.resolve())
+    return state is not None and postmaster(Path(state.data)) is not None
+
+
 def stop(folder: Path) -> None:
     """Stop the server of `folder`; nothing happens when none runs. Open sessions are ended."""
     if folder.exists():

@@ -1,0 +1,81 @@
+"""Errors a person can act on: what happened, where, what was expected, what to do.
+
+Two roots decide what a caller may do next: a `TransientError` may go away by itself and is worth a
+bounded retry; a `TerminalError` will come again until somebody acts. No error ever carries a row
+value or a secret: keys, names and counts only.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(kw_only=True, eq=False)  # not frozen: contextlib sets __traceback__ on what passes it
+class MigrationError(Exception):
+    """What happened, where (table, week, column), what was expected, what to do about it."""
+
+    what: str
+    where: str = ""
+    expected: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """Render one paragraph, each part on a line of its own."""
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        if self.expected:
+            lines.append(f"expected: {self.expected}")
+        if self.hint:
+            lines.append(f"to do: {self.hint}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by fields, since Dagster carries errors between processes."""
+        return (_rebuild, (type(self), self.what, self.where, self.expected, self.hint))
+
+
+def _rebuild(
+    kind: type[MigrationError], what: str, where: str, expected: str, hint: str
+) -> MigrationError:
+    return kind(what=what, where=where, expected=expected, hint=hint)
+
+
+class TerminalError(MigrationError):
+    """Comes again until somebody acts."""
+
+
+class TransientError(MigrationError):
+    """May go away by itself; worth a bounded retry."""
+
+
+class SettingsError(TerminalError):
+    """A setting is missing or wrong."""
+
+
+class SourceError(TerminalError):
+    """The SQLite source, or a cut of it, can't be used as it is."""
+
+
+class SourceBusyError(TransientError):
+    """The source is locked by its application for longer than we wait."""
+
+
+class StateError(TerminalError):
+    """A cut, delta or catalog in the state folder is missing or damaged."""
+
+
+class UnsupportedError(TerminalError):
+    """Something this version does not carry, refused by name."""
+
+
+class TargetError(TerminalError):
+    """The target refuses, or isn't what it has to be."""
+
+
+class TargetUnavailableError(TransientError):
+    """The target can't be reached now, or gave up a session."""
+
+
+class GuardError(TerminalError):
+    """A guard stopped a step; `--acknowledge NAME` lets it pass for one run."""
+
+
+class ProofError(TerminalError):
+    """Source and target are not equal; nothing was committed."""

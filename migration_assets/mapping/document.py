@@ -1,0 +1,41 @@
+"""A mapping as the document that is hashed, sealed in the ledger and read back."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from migration_assets.model import ColumnMapping, IndexMapping, Kind, TableMapping, TargetType
+
+
+def dumps(mapping: TableMapping) -> str:
+    """Return the canonical JSON document of a mapping, without its hash."""
+    fields = dataclasses.asdict(mapping)
+    del fields["hash"]
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def sealed(mapping: TableMapping) -> TableMapping:
+    """Return the mapping with the hash of its document: the first 32 hex digits of its sha256."""
+    digest = hashlib.sha256(dumps(mapping).encode()).hexdigest()[:32]
+    return dataclasses.replace(mapping, hash=digest)
+
+
+def loads(document: str) -> TableMapping:
+    """Read a document back; the result carries its hash."""
+    fields: dict[str, Any] = json.loads(document)
+    columns = tuple(_column(c) for c in fields.pop("columns"))
+    indexes = tuple(_index(i) for i in fields.pop("indexes"))
+    key, notes = tuple(fields.pop("key")), tuple(fields.pop("notes"))
+    return sealed(TableMapping(**fields, columns=columns, indexes=indexes, key=key, notes=notes))
+
+
+def _column(fields: dict[str, Any]) -> ColumnMapping:
+    kind = fields.pop("type")
+    kind["kind"] = Kind(kind["kind"])
+    return ColumnMapping(**fields, type=TargetType(**kind))
+
+
+def _index(fields: dict[str, Any]) -> IndexMapping:
+    columns, nocase = tuple(fields.pop("columns")), tuple(fields.pop("nocase"))
+    return IndexMapping(**fields, columns=columns, nocase=nocase)

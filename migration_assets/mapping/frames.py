@@ -1,0 +1,66 @@
+"""Changes as Polars frames in target types, and back to rows."""
+
+from collections.abc import Collection, Sequence
+from decimal import Decimal
+
+import polars as pl
+
+from migration_assets.model import Change, Kind, TableMapping, TargetType
+
+# decimal128 ends here; a wider or unbounded numeric travels as its exact text
+_MAX_DECIMAL = 38
+_DTYPES: dict[Kind, pl.DataType] = {
+    Kind.BIGINT: pl.Int64(),
+    Kind.DOUBLE: pl.Float64(),
+    Kind.TEXT: pl.String(),
+    Kind.BYTEA: pl.Binary(),
+    Kind.BOOLEAN: pl.Boolean(),
+    Kind.DATE: pl.Date(),
+    Kind.TIMESTAMP: pl.Datetime("us"),
+}
+
+
+def dtype(kind: TargetType) -> pl.DataType:
+    """Return the Polars type that holds a target type exactly."""
+    if kind.kind is not Kind.NUMERIC:
+        return _DTYPES[kind.kind]
+    if kind.precision is not None and kind.precision <= _MAX_DECIMAL:
+        return pl.Decimal(kind.precision, kind.scale or 0)
+    return pl.String()
+
+
+def control_columns(mapping: TableMapping) -> tuple[str, str]:
+    """Return the names of the operation and old-hash columns, apart from the table's own."""
+    return _free("op", mapping), _free("old_hash", mapping)
+
+
+def _free(wanted: str, mapping: TableMapping) -> str:
+    taken: Collection[str] = {c.target for c in mapping.columns}
+    while wanted in taken:
+        wanted = "_" + wanted
+    return wanted
+
+
+def schema(mapping: TableMapping) -> pl.Schema:
+    """Return the schema of a delta: `op` String, `old_hash` Int64 (null: absent), the columns."""
+    op, old_hash = control_columns(mapping)
+    fields: dict[str, pl.DataType] = {op: pl.String(), old_hash: pl.Int64()}
+    return pl.Schema(fields | {c.target: dtype(c.type) for c in mapping.columns})
+
+
+def to_frame(mapping: TableMapping, changes: Sequence[Change]) -> pl.DataFrame:
+    """Return the changes as a frame of `schema(mapping)`, in the order given."""
+    op, old_hash = control_columns(mapping)
+    columns = [
+        pl.Series(op, [c.op.value for c in changes], dtype=pl.String()),
+        pl.Series(old_hash, [c.old_hash for c in changes], dtype=pl.Int64()),
+    ]
+    for position, column in enumerate(mapping.columns):
+        values = [c.values[position] for c in changes]
+        kind = dtype(column.type)
+        if column.type.kind is Kind.NUMERIC and isinstance(kind, pl.String):
+            texts = [format(v, "f") if isinstance(v, Decimal) else None for v in values]
+            columns.append(pl.Series(column.target, texts, dtype=kind))
+        else:
+            columns.append(pl.Series(column.target, values, dtype=kind, strict=True))
+    return pl.DataFrame(columns)

@@ -1,0 +1,102 @@
+"""Names on the target: folded as unquoted SQL folds them, cut to what PostgreSQL keeps, unique."""
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from migration_assets.model import SourceTable
+
+# NAMEDATALEN - 1, in bytes: https://www.postgresql.org/docs/current/limits.html
+_MAX_BYTES = 63
+_HASH_DIGITS = 8
+# Every table has these already: https://www.postgresql.org/docs/current/ddl-system-columns.html
+SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+_UPPER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+_ASSET_NAME = re.compile(r"[A-Za-z0-9_]+")
+_LOOKS_HASHED = re.compile(rf".*_[0-9a-f]{{{_HASH_DIGITS}}}")
+
+
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+
+
+def fold(name: str) -> str:
+    """Fold ASCII letters to lower case; a name over 63 bytes carries a hash of the whole name."""
+    folded = name.translate(_UPPER)
+    return folded if len(folded.encode()) <= _MAX_BYTES else with_hash(folded, name)
+
+
+def with_hash(folded: str, whole: str) -> str:
+    """Return the name cut to make room for a hash of `whole`."""
+    room = _MAX_BYTES - _HASH_DIGITS - 1
+    return folded.encode()[:room].decode(errors="ignore") + "_" + _hash(whole)
+
+
+def unique_name(wanted: str, taken: Collection[str]) -> str:
+    """Return the folded name, or one with a hash where that name is taken."""
+    name = fold(wanted)
+    salt = wanted
+    while name in taken:
+        name = with_hash(fold(wanted), salt)
+        salt += "'"
+    return name
+
+
+def column_names(names: Collection[str]) -> dict[str, str]:
+    """Return the target name of every source column, without collisions or system columns."""
+    result: dict[str, str] = {}
+    for name in names:
+        wanted = name + "_" if fold(name) in SYSTEM_COLUMNS else name
+        result[name] = unique_name(wanted, result.values())
+    return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableNames:
+    """What a table and its indexes are called on the target; `indexes` by the source's name."""
+
+    table: str
+    key: str
+    indexes: Mapping[str, str]
+
+
+# The declared key, where another index serves as the target's key; no index can be called so.
+DECLARED_KEY = "primary key"
+
+
+def allocate(tables: Sequence[SourceTable]) -> dict[str, TableNames]:
+    """Name all tables, keys and indexes of a source: PostgreSQL keeps them in one namespace.
+
+    Tables come first, in the order given, so that no index takes a table's name.
+    """
+    taken: set[str] = set()
+
+    def take(wanted: str) -> str:
+        name = unique_name(wanted, taken)
+        taken.add(name)
+        return name
+
+    table_names = {t.name: take(t.name) for t in tables}
+    result: dict[str, TableNames] = {}
+    for table in tables:
+        name = table_names[table.name]
+        key = take(f"{name}_pkey")
+        indexes = {
+            index.name: take(f"{name}_{'_'.join(index.columns)}_{'key' if index.unique else 'idx'}")
+            for index in table.indexes
+            if not index.reason
+        }
+        indexes[DECLARED_KEY] = take(f"{name}_{'_'.join(table.key)}_key")
+        result[table.name] = TableNames(table=name, key=key, indexes=indexes)
+    return result
+
+
+def asset_name(table: str) -> str:
+    """Return a valid Dagster name for a table: its own where that is one, else readable and hashed.
+
+    A plain name that ends like a hashed one is hashed too, so that no two tables ever share a key.
+    """
+    if _ASSET_NAME.fullmatch(table) and not _LOOKS_HASHED.fullmatch(table):
+        return table
+    return re.sub(r"[^A-Za-z0-9_]+", "_", table).strip("_") + "_" + _hash(table)

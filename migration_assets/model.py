@@ -1,0 +1,403 @@
+"""The nouns of the pipeline, as frozen values without behaviour that does I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeAlias
+
+DEFAULT_SOURCE = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class UndecodableText:
+    """A TEXT value whose bytes are not UTF-8; kept as they are, to be quarantined byte for byte."""
+
+    raw: bytes
+
+
+# A value as SQLite stores it; the Python type tells the storage class exactly:
+# None null, int integer, float real, str or UndecodableText text, bytes blob.
+SqliteValue: TypeAlias = int | float | str | bytes | UndecodableText | None
+RawRow: TypeAlias = tuple[SqliteValue, ...]
+
+# A value as it stands on the target, in the Python type that psycopg and Polars use for it.
+TargetValue: TypeAlias = int | float | str | bytes | bool | Decimal | date | datetime | None
+TargetRow: TypeAlias = tuple[TargetValue, ...]
+
+
+class Affinity(StrEnum):
+    """Column affinity; https://sqlite.org/datatype3.html, section 3.1."""
+
+    INTEGER = "INTEGER"
+    TEXT = "TEXT"
+    BLOB = "BLOB"
+    REAL = "REAL"
+    NUMERIC = "NUMERIC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceColumn:
+    """One column as the source declares it; `key` is its place in the primary key, 0 outside."""
+
+    name: str
+    declared: str
+    not_null: bool = False
+    key: int = 0
+    generated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceIndex:
+    """An index of the source over plain columns (`columns`), or one that isn't plain (`reason`)."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool
+    nocase: tuple[str, ...] = ()
+    constraint: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceTable:
+    """One table of the source."""
+
+    source: str
+    name: str
+    columns: tuple[SourceColumn, ...]
+    indexes: tuple[SourceIndex, ...] = ()
+    without_rowid: bool = False
+    rowid_alias: str | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The declared primary key's columns in key order."""
+        members = sorted((c for c in self.columns if c.key), key=lambda c: c.key)
+        return tuple(c.name for c in members)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """The tables of a source, and what is left out with the reason."""
+
+    source: str
+    tables: tuple[SourceTable, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    fingerprint: str = ""
+
+    def table(self, name: str) -> SourceTable | None:
+        """Return the table of that name, if it is there."""
+        return next((t for t in self.tables if t.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A sealed, immutable copy of the source for one week."""
+
+    source: str
+    week: date
+    path: Path
+    sha256: str
+    size: int
+    pages: int
+    page_size: int
+    fingerprint: str
+    taken_at: str
+    orphaned_rows: int = 0
+
+    @property
+    def id(self) -> str:
+        """Name the cut by week and content; two quiet weeks are two cuts."""
+        return f"{self.week.isoformat()}-{self.sha256[:16]}"
+
+
+class Kind(StrEnum):
+    """The PostgreSQL types this version writes."""
+
+    BIGINT = "bigint"
+    DOUBLE = "double precision"
+    TEXT = "text"
+    BYTEA = "bytea"
+    NUMERIC = "numeric"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetType:
+    """A PostgreSQL type and the one textual form under which SQLite's values print back the same.
+
+    `precision` and `scale` belong to a bounded numeric; `form` to a timestamp: its separator and
+    its number of fraction digits, such as `" 0"` or `"T3"`.
+    """
+
+    kind: Kind
+    precision: int | None = None
+    scale: int | None = None
+    form: str = ""
+
+    @property
+    def sql(self) -> str:
+        """Spell the type for DDL."""
+        if self.kind is Kind.NUMERIC and self.precision is not None:
+            return f"numeric({self.precision},{self.scale})"
+        return self.kind.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnCensus:
+    """What one column of a cut holds: values by storage class, and how many fit each tried type."""
+
+    nulls: int
+    classes: Mapping[str, int]
+    fits: Mapping[TargetType, int]
+
+    @property
+    def values(self) -> int:
+        """Values that are not NULL."""
+        return sum(self.classes.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnMapping:
+    """How one column of the source stands on the target, and on what evidence."""
+
+    name: str
+    declared: str
+    target: str
+    type: TargetType
+    not_null: bool
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexMapping:
+    """A secondary index of the target; `columns` are source names, `nocase` those folded."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool
+    nocase: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableMapping:
+    """How one table stands on the target; sealed in the ledger by the first load that commits.
+
+    `key` holds source column names in key order and is empty for a table kept as a multiset of
+    rows. `hash` names the document as it is stored.
+    """
+
+    source: str
+    table: str
+    target_schema: str
+    target_table: str
+    columns: tuple[ColumnMapping, ...]
+    key: tuple[str, ...]
+    key_name: str
+    indexes: tuple[IndexMapping, ...] = ()
+    notes: tuple[str, ...] = ()
+    hash: str = ""
+
+    @property
+    def key_positions(self) -> tuple[int, ...]:
+        """Positions of the key's columns among `columns`."""
+        places = {c.name: i for i, c in enumerate(self.columns)}
+        return tuple(places[name] for name in self.key)
+
+    def column(self, name: str) -> ColumnMapping:
+        """Return the mapping of a source column that is known to be there."""
+        return next(c for c in self.columns if c.name == name)
+
+
+class Op(StrEnum):
+    """What a delta row does on the target."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One changed row in target types; `old_hash` is None where the older cut has no such row."""
+
+    op: Op
+    old_hash: int | None
+    values: TargetRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misfit:
+    """A source row that doesn't fit the mapping: whole, exact, with every reason.
+
+    `entering` tells a row that is to be quarantined from one that leaves quarantine.
+    """
+
+    entering: bool
+    row: RawRow
+    key: str
+    columns: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+class Scope(StrEnum):
+    """Whether a delta holds what changed since its base, or everything that stands in its cut."""
+
+    CHANGES = "changes"
+    EVERYTHING = "everything"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A stored delta: which cuts and mapping it belongs to, its counts, and its Parquet files."""
+
+    source: str
+    table: str
+    week: date
+    base_cut: str | None
+    cut: str
+    mapping_hash: str
+    scope: Scope
+    inserts: int
+    updates: int
+    deletes: int
+    misfits_in: int
+    misfits_out: int
+    rows_path: Path
+    rows_sha256: str
+    misfits_path: Path
+    misfits_sha256: str
+    op_column: str
+    hash_column: str
+
+    @property
+    def changes(self) -> int:
+        """Rows of the delta that touch the target."""
+        return self.inserts + self.updates + self.deletes
+
+
+BUCKETS = 64  # buckets of key hashes in a digest: 64 numerics stay about 1.5 kB a ledger entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digest:
+    """Rows and their order-independent sum of row hashes, per bucket of key hashes."""
+
+    algorithm: str
+    counts: tuple[int, ...]
+    sums: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows in all buckets."""
+        return sum(self.counts)
+
+    @property
+    def total(self) -> int:
+        """Sum over all buckets."""
+        return sum(self.sums)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a cut says must stand on the target: fitting rows' digest, and the unfit rows.
+
+    `misfits` counts each unfit row by the hash of its exact bytes.
+    """
+
+    cut: str
+    mapping_hash: str
+    source_rows: int
+    digest: Digest
+    misfits: Mapping[bytes, int]
+
+    @property
+    def unfit_rows(self) -> int:
+        """Rows that must stand in quarantine."""
+        return sum(self.misfits.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Where a table's target stands: the last ledger entry's cut, mapping and digest."""
+
+    entry: int
+    week: date
+    cut: str
+    mapping_hash: str
+    source_rows: int
+    rows: int
+    quarantined: int
+    digest: Digest
+    move: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One differing row: its key as text (or its row hash), what is wrong, in which columns."""
+
+    key: str
+    what: str
+    columns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Render for people."""
+        return f"{self.key}: {self.what}" + (
+            f" ({', '.join(self.columns)})" if self.columns else ""
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Both sides of one table, counted and digested at one moment."""
+
+    week: date
+    cut: str
+    mapping_hash: str
+    source_rows: int
+    target_rows: int
+    quarantined_rows: int
+    unfit_rows: int
+    source_total: int
+    target_total: int
+    algorithm: str
+    rows_equal: bool
+    digest_equal: bool
+    quarantine_equal: bool
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether every part of the proof holds."""
+        return self.rows_equal and self.digest_equal and self.quarantine_equal
+
+
+class Outcome(StrEnum):
+    """What a step did to its table."""
+
+    LOADED = "loaded"
+    COVERED = "covered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """The result of one step: what it changed, and the proof it committed or is covered by."""
+
+    outcome: Outcome
+    entry: int
+    mapping: TableMapping
+    proof: Proof
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    displaced: int = 0
+
+
+def week_end(week: date) -> date:
+    """Return the day after a week's last."""
+    return week + timedelta(days=7)

@@ -1,0 +1,200 @@
+"""Read the catalog of a source: its tables, keys, plain indexes, and what is left out and why."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from migration_assets.model import Catalog, SourceColumn, SourceIndex, SourceTable
+from migration_assets.source.connection import quote
+from migration_assets.state import State
+
+_VIRTUAL_OR_STORED = (2, 3)  # `hidden` of generated columns, PRAGMA table_xinfo
+_HIDDEN = 1
+
+
+def read_catalog(
+    connection: sqlite3.Connection,
+    source: str,
+    *,
+    include: Iterable[str] = ("*",),
+    exclude: Iterable[str] = (),
+) -> Catalog:
+    """Read all tables, in name order; `include` and `exclude` are shell patterns of table names."""
+    tables: list[SourceTable] = []
+    left_out: dict[str, str] = {}
+    rows = connection.execute(
+        "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' ORDER BY name"
+    ).fetchall()
+    for name, kind, without_rowid in rows:
+        if name.lower().startswith("sqlite_"):
+            continue
+        reason = _reason_to_leave_out(name, kind, tuple(include), tuple(exclude))
+        if reason:
+            left_out[name] = reason
+        else:
+            tables.append(_read_table(connection, source, name, without_rowid=bool(without_rowid)))
+    fingerprint = _fingerprint(tables)
+    return Catalog(source=source, tables=tuple(tables), left_out=left_out, fingerprint=fingerprint)
+
+
+def select(catalog: Catalog, include: tuple[str, ...], exclude: tuple[str, ...]) -> Catalog:
+    """Return the catalog without the tables that the settings leave out."""
+    left_out = dict(catalog.left_out)
+    tables: list[SourceTable] = []
+    for table in catalog.tables:
+        reason = _reason_to_leave_out(table.name, "table", include, exclude)
+        if reason:
+            left_out[table.name] = reason
+        else:
+            tables.append(table)
+    return replace(catalog, tables=tuple(tables), left_out=left_out)
+
+
+def remember(state: State, catalog: Catalog) -> Catalog:
+    """Cache a catalog for definitions to load while the source is away.
+
+    A table that vanished stays in the cache, so that its asset goes red instead of away.
+    """
+    known = cached(state, catalog.source)
+    if known is not None:
+        there = {t.name for t in catalog.tables}
+        gone = tuple(t for t in known.tables if t.name not in there)
+        tables = sorted((*catalog.tables, *gone), key=lambda t: t.name)
+        catalog = replace(catalog, tables=tuple(tables))
+    if catalog != known:
+        state.write_text(_cache_key(catalog.source), dumps(catalog))
+    return catalog
+
+
+def cached(state: State, source: str) -> Catalog | None:
+    """Return the cached catalog; None before the source was first read."""
+    text = state.read_text(_cache_key(source))
+    return loads(text) if text else None
+
+
+def _cache_key(source: str) -> str:
+    return f"catalog/{source}.json"
+
+
+def _reason_to_leave_out(
+    name: str, kind: str, include: tuple[str, ...], exclude: tuple[str, ...]
+) -> str:
+    if kind == "view":
+        return "a view: it holds no rows"
+    if kind in ("virtual", "shadow"):
+        return f"a {kind} table: its rows belong to an extension of SQLite"
+    if any(fnmatchcase(name, pattern) for pattern in exclude):
+        return "excluded by the settings"
+    if not any(fnmatchcase(name, pattern) for pattern in include):
+        return "not included by the settings"
+    return ""
+
+
+def _read_table(
+    connection: sqlite3.Connection, source: str, name: str, *, without_rowid: bool
+) -> SourceTable:
+    columns = tuple(
+        SourceColumn(
+            name=column,
+            declared=declared,
+            not_null=bool(not_null) or (without_rowid and key > 0),
+            key=key,
+            generated=hidden in _VIRTUAL_OR_STORED,
+        )
+        for _, column, declared, not_null, _, key, hidden in connection.execute(
+            f"PRAGMA table_xinfo({quote(name)})"
+        )
+        if hidden != _HIDDEN
+    )
+    indexes, has_key_index = _read_indexes(connection, name)
+    key = [c for c in columns if c.key]
+    # A single INTEGER PRIMARY KEY without an index of its own is the rowid itself
+    # (https://sqlite.org/lang_createtable.html#rowid); DESC keys have one and are not.
+    alias = (
+        key[0].name
+        if len(key) == 1
+        and key[0].declared.upper() == "INTEGER"
+        and not without_rowid
+        and not has_key_index
+        else None
+    )
+    return SourceTable(
+        source=source,
+        name=name,
+        columns=columns,
+        indexes=indexes,
+        without_rowid=without_rowid,
+        rowid_alias=alias,
+    )
+
+
+def _read_indexes(
+    connection: sqlite3.Connection, table: str
+) -> tuple[tuple[SourceIndex, ...], bool]:
+    """Return the secondary indexes in name order, and whether the key has an index of its own."""
+    indexes: list[SourceIndex] = []
+    has_key_index = False
+    listed = connection.execute(f"PRAGMA index_list({quote(table)})").fetchall()
+    for _, name, unique, origin, partial in listed:
+        if origin == "pk":
+            has_key_index = True
+            continue
+        members = [
+            (column, collation)
+            for _, _, column, _, collation, is_key in connection.execute(
+                f"PRAGMA index_xinfo({quote(name)})"
+            )
+            if is_key
+        ]
+        names = tuple(column for column, _ in members)
+        reason = "an expression index" if None in names else "a partial index" if partial else ""
+        folded = tuple(c for c, collation in members if c and collation.upper() == "NOCASE")
+        indexes.append(
+            SourceIndex(
+                name=name,
+                columns=tuple(c for c in names if c),
+                unique=bool(unique),
+                nocase=folded,
+                constraint=origin == "u",
+                reason=reason,
+            )
+        )
+    return tuple(sorted(indexes, key=lambda index: index.name)), has_key_index
+
+
+def _fingerprint(tables: list[SourceTable]) -> str:
+    """Hash names, declarations and keys: what a mapping depends on."""
+    shape = [[t.name, shape_of(t)] for t in tables]
+    return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]
+
+
+def shape_of(table: SourceTable) -> list[list[object]]:
+    """Return what a mapping takes from a table: per column name, declaration, NOT NULL, key."""
+    return [[c.name, c.declared, c.not_null, c.key] for c in table.columns]
+
+
+def dumps(catalog: Catalog) -> str:
+    """Return the catalog as the JSON document that is cached."""
+    return json.dumps(asdict(catalog), indent=1, sort_keys=True)
+
+
+def loads(document: str) -> Catalog:
+    """Read a cached catalog back."""
+    fields: dict[str, Any] = json.loads(document)
+    tables = tuple(_load_table(t) for t in fields.pop("tables"))
+    return Catalog(**fields, tables=tables)
+
+
+def _load_table(fields: dict[str, Any]) -> SourceTable:
+    columns = tuple(SourceColumn(**c) for c in fields.pop("columns"))
+    indexes = tuple(_load_index(i) for i in fields.pop("indexes"))
+    return SourceTable(**fields, columns=columns, indexes=indexes)
+
+
+def _load_index(fields: dict[str, Any]) -> SourceIndex:
+    columns, nocase = tuple(fields.pop("columns")), tuple(fields.pop("nocase"))
+    return SourceIndex(**fields, columns=columns, nocase=nocase)

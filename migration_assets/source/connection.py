@@ -1,0 +1,169 @@
+"""Open SQLite files without harm: the live source, and sealed cuts of it."""
+
+import os
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote as url_quote
+
+from migration_assets.errors import MigrationError, SourceBusyError, SourceError, UnsupportedError
+from migration_assets.model import Cut, UndecodableText
+
+# https://sqlite.org/fileformat2.html, section 1.3: the database header
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
+_READ_VERSION, _WAL_VERSION = 19, 2
+_ENCODING = slice(56, 60)
+_UTF16 = (2, 3)
+# table_list and its column `strict`: https://sqlite.org/pragma.html#pragma_table_list
+_OLDEST_SQLITE = (3, 37, 0)
+_BUSY, _LOCKED = 5, 6
+_CODES = {
+    3: ("permission denied", "run as the owner of the file"),
+    8: ("the file can't be read without writing beside it", "run as the owner of the file"),
+    11: ("the database is damaged", "check it with `PRAGMA integrity_check` and restore a backup"),
+    13: ("the disk is full", "free space where the state folder lies"),
+    14: ("the file can't be opened", "check the path and its permissions"),
+    26: ("the file is no SQLite database", "check the path; an encrypted file looks like this too"),
+}
+
+
+def quote(identifier: str) -> str:
+    """Quote an identifier for SQLite; the only way a name gets into SQL here."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def exact_text(raw: bytes) -> str | UndecodableText:
+    """Decode TEXT without loss: bytes that are not UTF-8 stay bytes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return UndecodableText(raw)
+
+
+def source_error(error: sqlite3.Error, where: str) -> MigrationError:
+    """Translate an SQLite error by its result code; never by its text."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (_BUSY, _LOCKED):
+        return SourceBusyError(
+            what="the source is locked by another program",
+            where=where,
+            hint="run again when its long transaction has ended",
+        )
+    what, hint = _CODES.get(code, (f"SQLite result code {code}", "see sqlite.org/rescode.html"))
+    return SourceError(what=what, where=where, hint=hint)
+
+
+@contextmanager
+def translated(where: str) -> Generator[None]:
+    """Translate every SQLite error raised inside."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise source_error(error, where) from error
+
+
+def _check_file(path: Path) -> bytes:
+    """Return the header of a file that looks like a database, or say what it is instead."""
+    where = f"source {path}"
+    if not path.exists():
+        raise SourceError(
+            what="there is no such file",
+            where=where,
+            expected="the path of a SQLite database",
+            hint="set `source` in migration.yaml, or MIGRATION_SOURCE",
+        )
+    if not path.is_file():
+        raise SourceError(what="not a file", where=where, expected="a SQLite database file")
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except PermissionError as error:
+        raise SourceError(
+            what="permission denied", where=where, hint="run as the owner of the file"
+        ) from error
+    if not header:
+        raise SourceError(
+            what="the file is empty", where=where, expected="a SQLite database with tables"
+        )
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        raise SourceError(
+            what="the file is no SQLite database",
+            where=where,
+            expected="a file that starts with 'SQLite format 3'",
+            hint="check the path; an encrypted database looks like this too",
+        )
+    if int.from_bytes(header[_ENCODING], "big") in _UTF16:
+        raise UnsupportedError(
+            what="the database is encoded in UTF-16",
+            where=where,
+            expected="UTF-8, this version carries nothing else",
+            hint="convert a copy with `PRAGMA encoding` and `.dump`",
+        )
+    return header
+
+
+def is_wal(header: bytes) -> bool:
+    """Tell from the header whether the database is in WAL mode."""
+    return header[_READ_VERSION] == _WAL_VERSION
+
+
+@contextmanager
+def open_source(path: Path, *, timeout: float) -> Generator[tuple[sqlite3.Connection, bool]]:
+    """Open the live source for reading; also answer whether it is in WAL mode.
+
+    Nothing is left behind: as another user than its owner, reading a WAL database would leave
+    `-wal` and `-shm` files that the application can't write, so that is refused (root is fine:
+    SQLite gives those files to the database's owner). Where no `-wal` exists, the connection may
+    write, with `query_only` on: only then does SQLite remove its own empty `-wal` at the end.
+    """
+    header = _check_file(path)
+    wal = is_wal(header)
+    owner = path.stat().st_uid
+    if wal and os.geteuid() not in (0, owner):
+        raise SourceError(
+            what="a database in WAL mode that belongs to another user",
+            where=f"source {path}",
+            expected=f"to run as its owner (uid {owner}) or as root",
+            hint="files left beside it would stop the application from writing",
+        )
+    mode = "rw" if wal and not path.with_name(path.name + "-wal").exists() else "ro"
+    with translated(f"source {path}"):
+        connection = _connect(f"file:{url_quote(str(path))}?mode={mode}", timeout)
+        try:
+            yield connection, wal
+        finally:
+            connection.close()
+
+
+@contextmanager
+def open_cut(cut: Cut, *, other: Cut | None = None) -> Generator[sqlite3.Connection]:
+    """Open a sealed cut, immutable; `other` is attached as schema `older`."""
+    with translated(f"cut {cut.id}"):
+        connection = _connect(_immutable(cut.path), timeout=0)
+        try:
+            if other is not None:
+                connection.execute("ATTACH ? AS older", (_immutable(other.path),))
+            yield connection
+        finally:
+            connection.close()
+
+
+def _immutable(path: Path) -> str:
+    return f"file:{url_quote(str(path))}?mode=ro&immutable=1"
+
+
+def _connect(uri: str, timeout: float) -> sqlite3.Connection:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise UnsupportedError(
+            what=f"Python's SQLite is {sqlite3.sqlite_version}",
+            expected="3.37 or newer",
+            hint="use a Python built with a newer SQLite",
+        )
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
+    connection.text_factory = exact_text
+    # A crafted schema runs nothing: https://sqlite.org/security.html, section 1.1
+    for pragma in ("trusted_schema=OFF", "query_only=ON", "cell_size_check=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection

@@ -1,0 +1,235 @@
+"""Take a cut: one consistent, immutable copy of the source for a week, sealed with a manifest.
+
+A finished cut is sealed: asking for it again returns it. Cuts are serial, and weeks only go
+forward: a week older than an existing cut without one of its own folds into the next cut, since
+the source's past can't be read any more. SQLite's online backup keeps page identity.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from migration_assets.errors import SourceBusyError, SourceError, StateError
+from migration_assets.model import Catalog, Cut
+from migration_assets.source.catalog import read_catalog
+from migration_assets.source.connection import open_source, translated
+from migration_assets.state import State
+
+_STEP_PAGES = 2_000  # pages between two looks at progress and deadline: about 8 MB
+_BUSY_PAUSE = 0.05  # seconds between two tries for a locked source
+# A writer makes an unheld backup of a rollback-journal source start over; after so many times the
+# source is held, and its writers wait until the copy is done.
+_RESTARTS = 3
+
+Progress = Callable[[int, int], None]  # pages done, pages in all
+
+
+def cuts(state: State, source: str) -> list[Cut]:
+    """Return all sealed cuts of a source, oldest week first."""
+    manifests = [k for k in state.keys(f"cuts/{source}") if k.endswith("/manifest.json")]
+    return sorted((_load(state, key) for key in manifests), key=lambda cut: cut.week)
+
+
+def covering(state: State, source: str, week: date) -> Cut | None:
+    """Return the cut that stands for a week: its own, else the next later one, else none."""
+    return next((cut for cut in cuts(state, source) if cut.week >= week), None)
+
+
+def find(state: State, source: str, cut_id: str) -> Cut:
+    """Return the cut of that id. Raises `StateError` where the state folder has lost it."""
+    for cut in cuts(state, source):
+        if cut.id == cut_id:
+            return cut
+    raise StateError(
+        what=f"cut {cut_id} is not in the state folder",
+        expected="the cut that the ledger names as head",
+        hint="restore the state folder from its backup; cuts of heads are needed to go on",
+    )
+
+
+def take(
+    state: State,
+    source: str,
+    path: Path,
+    week: date,
+    *,
+    timeout: float,
+    progress: Progress | None = None,
+) -> Cut:
+    """Return the week's cut, taking it where none covers the week yet.
+
+    `timeout` bounds, in seconds, the wait for a locked source. Raises `SourceError` for a source
+    that can't be read whole, `SourceBusyError` for one that stays locked.
+    """
+    with state.lock(f"cut-{source}"):
+        existing = covering(state, source, week)
+        if existing is not None:
+            return existing
+        with state.workspace() as folder:
+            partial = folder / "cut.sqlite"
+            _copy(path, partial, timeout, progress)
+            catalog, orphaned = _examine(partial, source, f"source {path}")
+            return _seal(state, partial, week, catalog, orphaned)
+
+
+def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) -> None:
+    with (
+        open_source(path, timeout=timeout) as (connection, wal),
+        closing(sqlite3.connect(partial)) as copy,
+    ):
+        if wal:
+            # A snapshot costs a WAL source nothing: its writers go on.
+            _hold(connection)
+            _backup(connection, copy, timeout, progress, restarts=0)
+            return
+        try:
+            _backup(connection, copy, timeout, progress, restarts=_RESTARTS)
+        except _RestartedTooOften:
+            _hold(connection)
+            _backup(connection, copy, timeout, progress, restarts=0)
+
+
+class _RestartedTooOften(Exception):  # noqa: N818 - a turn taken inside this module, not an error
+    """The backup had to start over as often as it may."""
+
+
+def _hold(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def _backup(
+    connection: sqlite3.Connection,
+    copy: sqlite3.Connection,
+    timeout: float,
+    progress: Progress | None,
+    *,
+    restarts: int,
+) -> None:
+    deadline = monotonic() + timeout
+    most_done = started_over = 0
+
+    def watch(status: int, remaining: int, total: int) -> None:
+        nonlocal deadline, most_done, started_over
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if monotonic() > deadline:
+                raise SourceBusyError(
+                    what=f"the source stayed locked for {timeout:g} s",
+                    hint="run again when its long transaction has ended",
+                )
+            return
+        deadline = monotonic() + timeout
+        done = total - remaining
+        if done < most_done:
+            started_over += 1
+            if restarts and started_over >= restarts:
+                raise _RestartedTooOften
+        most_done = done
+        if progress is not None:
+            progress(done, total)
+
+    connection.backup(copy, pages=_STEP_PAGES, progress=watch, sleep=_BUSY_PAUSE)
+
+
+def _examine(partial: Path, source: str, where: str) -> tuple[Catalog, int]:
+    """Check the copy; return its catalog and its number of orphaned foreign key rows."""
+    with translated(where), closing(sqlite3.connect(partial)) as copy:
+        # A backup of a WAL source is marked WAL too; a cut is one file that stands alone.
+        copy.execute("PRAGMA journal_mode=DELETE")
+        verdict = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise SourceError(
+                what="the database is damaged: PRAGMA quick_check does not say ok",
+                where=where,
+                hint="restore a backup of the source; nothing was loaded from this copy",
+            )
+        catalog = read_catalog(copy, source)
+        if not catalog.tables:
+            raise SourceError(
+                what="the database has no tables", where=where, expected="at least one table"
+            )
+        return catalog, _orphaned_rows(copy)
+
+
+def _orphaned_rows(copy: sqlite3.Connection) -> int:
+    """Count rows without their parent; a key that names no table at all can't be checked."""
+    try:
+        return sum(1 for _ in copy.execute("PRAGMA foreign_key_check"))
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR:
+            raise
+        return 0
+
+
+def _seal(state: State, partial: Path, week: date, catalog: Catalog, orphaned: int) -> Cut:
+    source = catalog.source
+    with partial.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        header = file.read(100)
+    size = partial.stat().st_size
+    page_size = int.from_bytes(header[16:18], "big")
+    page_size = 65536 if page_size == 1 else page_size
+    folder = f"cuts/{source}/{week.isoformat()}"
+    for orphan in state.keys(folder):
+        state.remove(orphan)  # a copy whose manifest was never written: a crash came first
+    key = f"{folder}/{sha256[:16]}.sqlite"
+    cut = Cut(
+        source=source,
+        week=week,
+        path=state.path(key),
+        sha256=sha256,
+        size=size,
+        pages=size // page_size,
+        page_size=page_size,
+        fingerprint=catalog.fingerprint,
+        taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        orphaned_rows=orphaned,
+    )
+    state.publish(partial, key)
+    state.path(key).chmod(0o400)
+    fields = dataclasses.asdict(cut) | {"path": key, "week": week.isoformat()}
+    state.write_text(f"{folder}/manifest.json", json.dumps(fields, indent=1), overwrite=False)
+    return cut
+
+
+def _load(state: State, key: str) -> Cut:
+    fields: dict[str, Any] = json.loads(state.read_text(key) or "{}")
+    fields |= {"path": state.path(fields["path"]), "week": date.fromisoformat(fields["week"])}
+    return Cut(**fields)
+
+
+def check(cut: Cut) -> None:
+    """Make sure that a cut's file is still what its manifest says.
+
+    A damaged cut would be loaded *and* proved against itself. Raises `StateError`.
+    """
+    try:
+        stat = cut.path.stat()
+        intact = stat.st_size == cut.size and cut.sha256 == _sha256(
+            cut.path, stat.st_mtime_ns, stat.st_size, stat.st_ino
+        )
+    except FileNotFoundError:
+        intact = False
+    if not intact:
+        raise StateError(
+            what="the file is missing, damaged or was changed",
+            where=f"cut {cut.id}",
+            expected=f"{cut.size} bytes with sha256 {cut.sha256[:16]}…",
+            hint="restore this file of the state folder from its backup",
+        )
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, _modified: int, _size: int, _inode: int) -> str:
+    """Hash a file; remembered for as long as its time, size and inode stay the same."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,236 @@
+"""Deltas as files: Parquet in target types, the raw rows that don't fit beside it, a manifest.
+
+The manifest is written last and names the two files with their sha256, so a delta is either whole
+or not there. A delta that is made again replaces the earlier one.
+"""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false
+# pyarrow has no type stubs; this module is one of the two that touch it.
+
+import dataclasses
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from migration_assets.errors import StateError
+from migration_assets.mapping import document
+from migration_assets.mapping.frames import control_columns, schema, to_frame
+from migration_assets.mapping.names import asset_name
+from migration_assets.mapping.raw import row_parts
+from migration_assets.model import Change, Cut, Delta, Misfit, Op, Scope, TableMapping
+from migration_assets.source.delta import Step
+from migration_assets.state import State
+
+_BATCH = 10_000  # rows a row group: a few MB of Parquet, whatever the table's size
+_BATCH_BYTES = 64 * 2**20  # or so many bytes of text and blobs, where rows are large
+_MISFITS = pa.schema(
+    [
+        ("entering", pa.bool_()),
+        ("key", pa.large_string()),
+        ("columns", pa.list_(pa.string())),
+        ("reasons", pa.list_(pa.string())),
+        ("classes", pa.list_(pa.string())),
+        ("values", pa.list_(pa.large_binary())),
+    ]
+)
+
+
+class _Writer:
+    """Write changes and misfits in batches and count them."""
+
+    def __init__(self, mapping: TableMapping, rows: Path, misfits: Path) -> None:
+        self._mapping = mapping
+        empty = pl.DataFrame(schema=schema(mapping))
+        self._rows = pq.ParquetWriter(rows, _arrow(empty).schema)
+        self._misfits = pq.ParquetWriter(misfits, _MISFITS)
+        self._changes: list[Change] = []
+        self._unfit: list[Misfit] = []
+        self.ops: Counter[Op] = Counter()
+        self.entering: Counter[bool] = Counter()
+        self._bytes = 0
+
+    def add(self, step: Step) -> None:
+        if isinstance(step, Change):
+            self.ops[step.op] += 1
+            self._changes.append(step)
+            values = step.values
+        else:
+            self.entering[step.entering] += 1
+            self._unfit.append(step)
+            values = step.row
+        self._bytes += sum(len(v) for v in values if isinstance(v, str | bytes))
+        if len(self._changes) + len(self._unfit) >= _BATCH or self._bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._changes:
+            self._rows.write_table(_arrow(to_frame(self._mapping, self._changes)))
+            self._changes = []
+        if self._unfit:
+            self._misfits.write_table(_misfit_table(self._unfit))
+            self._unfit = []
+        self._bytes = 0
+
+    def close(self) -> None:
+        self._flush()
+        self._rows.close()
+        self._misfits.close()
+
+
+def _arrow(frame: pl.DataFrame) -> pa.Table:
+    """Return an Arrow table without view types, which PostgreSQL's encoder does not know."""
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _misfit_table(misfits: list[Misfit]) -> pa.Table:
+    rows: list[dict[str, Any]] = []
+    for misfit in misfits:
+        classes, values = row_parts(misfit.row)
+        rows.append(
+            {
+                "entering": misfit.entering,
+                "key": misfit.key,
+                "columns": list(misfit.columns),
+                "reasons": list(misfit.reasons),
+                "classes": classes,
+                "values": values,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=_MISFITS)
+
+
+def _folder(source: str, table: str, week: date) -> str:
+    return f"deltas/{source}/{asset_name(table)}/{week.isoformat()}"
+
+
+def write(
+    state: State,
+    steps: Iterable[Step],
+    mapping: TableMapping,
+    *,
+    week: date,
+    base: Cut | None,
+    cut: Cut,
+    scope: Scope,
+) -> Delta:
+    """Stream a delta into the state folder and return its handle."""
+    folder = _folder(mapping.source, mapping.table, week)
+    token = uuid.uuid4().hex
+    keys = f"{folder}/rows-{token}.parquet", f"{folder}/misfits-{token}.parquet"
+    with state.workspace() as work:
+        rows, misfits = work / "rows", work / "misfits"
+        writer = _Writer(mapping, rows, misfits)
+        for step in steps:
+            writer.add(step)
+        writer.close()
+        sums = _sha256(rows), _sha256(misfits)
+        state.publish(rows, keys[0])
+        state.publish(misfits, keys[1])
+    op_column, hash_column = control_columns(mapping)
+    delta = Delta(
+        source=mapping.source,
+        table=mapping.table,
+        week=week,
+        base_cut=base.id if base else None,
+        cut=cut.id,
+        mapping_hash=mapping.hash,
+        scope=scope,
+        inserts=writer.ops[Op.INSERT],
+        updates=writer.ops[Op.UPDATE],
+        deletes=writer.ops[Op.DELETE],
+        misfits_in=writer.entering[True],
+        misfits_out=writer.entering[False],
+        rows_path=state.path(keys[0]),
+        rows_sha256=sums[0],
+        misfits_path=state.path(keys[1]),
+        misfits_sha256=sums[1],
+        op_column=op_column,
+        hash_column=hash_column,
+    )
+    state.write_text(f"{folder}/mapping.json", document.dumps(mapping))
+    _save(state, delta, folder, keys)
+    return delta
+
+
+def _save(state: State, delta: Delta, folder: str, keys: tuple[str, str]) -> None:
+    manifest, sealed = f"{folder}/manifest.json", f"{folder}/mapping.json"
+    fields = dataclasses.asdict(delta) | {
+        "week": delta.week.isoformat(),
+        "rows_path": keys[0],
+        "misfits_path": keys[1],
+    }
+    state.write_text(manifest, json.dumps(fields, indent=1))
+    for key in state.keys(folder):
+        if key not in (*keys, manifest, sealed):
+            state.remove(key)
+
+
+def find(state: State, source: str, table: str, week: date) -> Delta | None:
+    """Return the stored delta of a table and week, if there is one."""
+    text = state.read_text(f"{_folder(source, table, week)}/manifest.json")
+    if text is None:
+        return None
+    fields: dict[str, Any] = json.loads(text)
+    fields |= {
+        "week": date.fromisoformat(fields["week"]),
+        "scope": Scope(fields["scope"]),
+        "rows_path": state.path(fields["rows_path"]),
+        "misfits_path": state.path(fields["misfits_path"]),
+    }
+    return Delta(**fields)
+
+
+def mapping_of(state: State, delta: Delta) -> TableMapping | None:
+    """Return the mapping that a delta was made with; None where its document isn't that one."""
+    text = state.read_text(f"{_folder(delta.source, delta.table, delta.week)}/mapping.json")
+    mapping = document.loads(text) if text else None
+    return mapping if mapping and mapping.hash == delta.mapping_hash else None
+
+
+def check(delta: Delta) -> None:
+    """Make sure that both files are what the manifest says. Raises `StateError`."""
+    for path, expected in (
+        (delta.rows_path, delta.rows_sha256),
+        (delta.misfits_path, delta.misfits_sha256),
+    ):
+        if not path.exists() or _sha256(path) != expected:
+            raise StateError(
+                what=f"the file {path.name} is missing, damaged or was changed",
+                where=f"delta of table {delta.table}, week {delta.week}",
+                expected=f"sha256 {expected[:16]}…",
+                hint=f"materialize delta/{asset_name(delta.table)} for {delta.week} again",
+            )
+
+
+def frame(delta: Delta) -> pl.LazyFrame:
+    """Return the delta's rows as a LazyFrame over its Parquet file."""
+    return pl.scan_parquet(delta.rows_path)
+
+
+def row_batches(delta: Delta) -> Iterator[Any]:
+    """Yield the delta's rows as Arrow batches, in the order they were written."""
+    with pq.ParquetFile(delta.rows_path) as file:
+        yield from file.iter_batches(batch_size=_BATCH)
+
+
+def misfits(delta: Delta) -> Iterator[dict[str, Any]]:
+    """Yield the misfits: entering, key, columns, reasons, classes, values (exact bytes)."""
+    with pq.ParquetFile(delta.misfits_path) as file:
+        for batch in file.iter_batches(batch_size=_BATCH):
+            yield from batch.to_pylist()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

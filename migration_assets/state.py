@@ -1,0 +1,178 @@
+"""Where cuts, deltas and the catalog live: one small interface over files.
+
+Keys are relative paths such as `cuts/main/2026-10-04/manifest.json`. What is published is complete
+and durable: it is written elsewhere, synced and renamed into place. The local folder is the one
+implementation now; another store has to offer the same eight methods.
+"""
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from migration_assets.errors import StateError
+
+_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+
+
+class State(Protocol):
+    """What the pipeline asks of its store."""
+
+    def read_text(self, key: str) -> str | None:
+        """Return a document, or None where there is none."""
+        ...
+
+    def write_text(self, key: str, text: str, *, overwrite: bool = True) -> None:
+        """Write a document whole; `StateError` where it exists and must not be overwritten."""
+        ...
+
+    def publish(self, file: Path, key: str) -> None:
+        """Move a finished file into the store; never overwrites."""
+        ...
+
+    def path(self, key: str) -> Path:
+        """Return a local path under which the file can be read."""
+        ...
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys of all files below a prefix, sorted."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Remove a file; nothing happens where there is none."""
+        ...
+
+    @contextmanager
+    def workspace(self) -> Generator[Path]:
+        """Lend an empty folder that is gone afterwards, after a crash too."""
+        ...
+
+    @contextmanager
+    def lock(self, name: str) -> Generator[None]:
+        """Hold a lock between processes; waits for it."""
+        ...
+
+
+class LocalState:
+    """State in a folder that only its owner can read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def _file(self, key: str) -> Path:
+        return self.root / key
+
+    def _make(self, folder: Path) -> Path:
+        try:
+            folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                what=f"the folder can't be made ({error.strerror})",
+                where=f"state {folder}",
+                expected="a folder this user may write to",
+                hint="set `state` in migration.yaml, or MIGRATION_STATE",
+            ) from error
+        return folder
+
+    def read_text(self, key: str) -> str | None:
+        """Return a document, or None where there is none."""
+        try:
+            return self._file(key).read_text("utf-8")
+        except FileNotFoundError:
+            return None
+
+    def write_text(self, key: str, text: str, *, overwrite: bool = True) -> None:
+        """Write a document whole; `StateError` where it exists and must not be overwritten."""
+        with self.workspace() as folder:
+            file = folder / "document"
+            file.write_text(text, "utf-8")
+            if overwrite:
+                self._finish(file, key)
+                file.replace(self._file(key))
+                _sync(self._file(key).parent)
+            else:
+                self.publish(file, key)
+
+    def publish(self, file: Path, key: str) -> None:
+        """Move a finished file into the store; never overwrites."""
+        self._finish(file, key)
+        try:
+            os.link(file, self._file(key))  # unlike a rename, a link never overwrites
+        except FileExistsError as error:
+            raise StateError(
+                what="exists already and is never overwritten", where=f"state {key}"
+            ) from error
+        file.unlink()
+        _sync(self._file(key).parent)
+
+    def _finish(self, file: Path, key: str) -> None:
+        self._make(self._file(key).parent)
+        file.chmod(_PRIVATE_FILE)
+        _sync(file)
+
+    def path(self, key: str) -> Path:
+        """Return a local path under which the file can be read."""
+        return self._file(key)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys of all files below a prefix, sorted."""
+        found = (f for f in self._file(prefix).rglob("*") if f.is_file())
+        return sorted(f.relative_to(self.root).as_posix() for f in found)
+
+    def remove(self, key: str) -> None:
+        """Remove a file; nothing happens where there is none."""
+        self._file(key).unlink(missing_ok=True)
+
+    @contextmanager
+    def workspace(self) -> Generator[Path]:
+        """Lend an empty folder that is gone afterwards.
+
+        Its lock dies with its process, so what a killed process left is removed by the next one.
+        """
+        base = self._make(self.root / "work")
+        folder = base / uuid.uuid4().hex
+        lock_file = base / f"{folder.name}.lock"
+        with _locked(lock_file):
+            self._sweep(base)
+            folder.mkdir(mode=_PRIVATE_FOLDER)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                lock_file.unlink(missing_ok=True)
+
+    @staticmethod
+    def _sweep(base: Path) -> None:
+        for stale in base.glob("*.lock"):
+            with suppress(BlockingIOError, FileNotFoundError), stale.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(stale.with_suffix(""), ignore_errors=True)
+                stale.unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self, name: str) -> Generator[None]:
+        """Hold a lock between processes; waits for it."""
+        with _locked(self._make(self.root / "locks") / name):
+            yield
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, _PRIVATE_FILE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

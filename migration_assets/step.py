@@ -1,0 +1,433 @@
+"""The one step, end to end: what a table and a week need, prepared, moved and settled.
+
+This is where source, mapping, target and verify meet; the assets and the command line call these
+functions and nothing deeper.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from migration_assets.errors import (
+    GuardError,
+    MigrationError,
+    StateError,
+    TargetUnavailableError,
+    UnsupportedError,
+)
+from migration_assets.mapping.names import allocate
+from migration_assets.mapping.propose import propose
+from migration_assets.mapping.rows import RowFitter
+from migration_assets.model import (
+    Cut,
+    Delta,
+    Head,
+    Moved,
+    Outcome,
+    Proof,
+    Scope,
+    SourceTable,
+    TableMapping,
+)
+from migration_assets.report.status import Status, status
+from migration_assets.settings import Settings
+from migration_assets.source import census, delta_files
+from migration_assets.source import cut as cuts
+from migration_assets.source import delta as compare_cuts
+from migration_assets.source.catalog import read_catalog
+from migration_assets.source.connection import open_cut
+from migration_assets.source.reader import rows, table_in
+from migration_assets.state import State
+from migration_assets.target import ledger
+from migration_assets.target.apply import FOREIGN_WRITES
+from migration_assets.target.connection import (
+    Connection,
+    Target,
+    connect,
+    require_writer,
+    translated,
+)
+from migration_assets.target.move import Step, move
+from migration_assets.verify.digest import RowHasher
+from migration_assets.verify.expect import expect
+from migration_assets.verify.prove import prove, stored_proof
+
+QUARANTINE_LIMIT = "quarantine_limit"
+EVERY_GUARD = "all"
+GUARDS = (FOREIGN_WRITES, QUARANTINE_LIMIT)
+_ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One migration: its settings, its state folder and its target."""
+
+    settings: Settings
+    state: State
+    target: Target
+
+    @property
+    def source(self) -> str:
+        """The source's name."""
+        return self.settings.source_name
+
+    def acknowledges(self, guards: frozenset[str], name: str) -> bool:
+        """Tell whether a run was told to let a guard pass."""
+        return name in guards or EVERY_GUARD in guards
+
+
+def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = None) -> Cut:
+    """Return the cut that stands for a week, taking it where none does yet."""
+    settings = migration.settings
+    return cuts.take(
+        migration.state,
+        migration.source,
+        Path(settings.source),
+        week,
+        timeout=settings.source_timeout,
+        progress=progress,
+    )
+
+
+def bootstrap(migration: Migration) -> None:
+    """Make the ledger on the target where it is missing."""
+    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
+        require_writer(connection, f"target {migration.target.name}")
+        ledger.bootstrap(connection, migration.target.schema)
+
+
+def make_delta(migration: Migration, table: str, week: date) -> Delta:
+    """Store the delta that carries a table from its head to a week's cut.
+
+    Where the head covers the week already, its delta stays as it was stored, or is empty.
+    """
+    cut = _cut_for(migration, week)
+    with _session(migration, table, week) as connection:
+        head = ledger.head(connection, migration.source, table)
+        if head is not None and cut.week <= head.week:
+            return _covered_delta(migration, connection, table, cut, head)
+        mapping = _mapping(migration, connection, table, cut, head, stored=None)
+    return _compute(migration, mapping, cut, head, replace=False)
+
+
+def _covered_delta(
+    migration: Migration, connection: Connection, table: str, cut: Cut, head: Head
+) -> Delta:
+    stored = delta_files.find(migration.state, migration.source, table, cut.week)
+    if stored is not None and stored.cut == cut.id and _intact(stored):
+        return stored
+    return delta_files.write(
+        migration.state,
+        (),
+        ledger.sealed_mapping(connection, head.mapping_hash),
+        week=cut.week,
+        base=cut,
+        cut=cut,
+        scope=Scope.CHANGES,
+    )
+
+
+def _intact(delta: Delta) -> bool:
+    """Tell whether a delta can be used; a damaged one is made again from its cuts."""
+    try:
+        delta_files.check(delta)
+    except StateError:
+        return False
+    return True
+
+
+def carry(
+    migration: Migration,
+    table: str,
+    week: date,
+    *,
+    run: str,
+    acknowledged: frozenset[str] = frozenset(),
+    at: Callable[[str], None] = lambda _stage: None,
+) -> Moved:
+    """Move a table from its head to a week's cut; a week that its head covers changes nothing.
+
+    A failed attempt is noted in the ledger, then raised.
+    """
+    try:
+        return _carry(migration, table, week, run=run, acknowledged=acknowledged, at=at)
+    except MigrationError as error:
+        _note(migration, table, week, run, error)
+        raise
+
+
+def _carry(
+    migration: Migration,
+    table: str,
+    week: date,
+    *,
+    run: str,
+    acknowledged: frozenset[str],
+    at: Callable[[str], None],
+) -> Moved:
+    cut = _cut_for(migration, week)
+    with _session(migration, table, week) as connection:
+        for _ in range(_ROUNDS):
+            head = ledger.head(connection, migration.source, table)
+            if head is not None and cut.week <= head.week:
+                return _covered(connection, head)
+            step = _prepare(
+                migration,
+                connection,
+                table,
+                cut,
+                head,
+                run=run,
+                acknowledged=acknowledged,
+                at=at,
+            )
+            moved = move(connection, migration.target, step)
+            if moved is not None:
+                return moved
+    raise TargetUnavailableError(
+        what=f"other runs moved the table {_ROUNDS} times while this one prepared",
+        where=f"table {table}, week {week}",
+        hint="let the other runs end, then run this week again",
+    )
+
+
+@contextmanager
+def _session(migration: Migration, table: str, week: date) -> Generator[Connection]:
+    """Connect to the writer, with the ledger in place; errors name table and week."""
+    where = f"table {table}, week {week}"
+    with connect(migration.target) as connection, translated(where):
+        require_writer(connection, where)
+        ledger.bootstrap(connection, migration.target.schema)
+        yield connection
+
+
+def _cut_for(migration: Migration, week: date) -> Cut:
+    cut = cuts.covering(migration.state, migration.source, week)
+    if cut is None:
+        raise StateError(
+            what="no cut was taken for this week",
+            where=f"week {week}",
+            hint=f"materialize source_cut for {week}, or `migration-assets run --week {week}`",
+        )
+    cuts.check(cut)
+    return cut
+
+
+def _covered(connection: Connection, head: Head) -> Moved:
+    return Moved(
+        outcome=Outcome.COVERED,
+        entry=head.entry,
+        mapping=ledger.sealed_mapping(connection, head.mapping_hash),
+        proof=stored_proof(head),
+    )
+
+
+def _prepare(
+    migration: Migration,
+    connection: Connection,
+    table: str,
+    cut: Cut,
+    head: Head | None,
+    *,
+    run: str,
+    acknowledged: frozenset[str],
+    at: Callable[[str], None],
+) -> Step:
+    """Gather everything the move needs, before its transaction opens."""
+    stored = _stored_delta(migration, table, cut, head)
+    mapping = _mapping(migration, connection, table, cut, head, stored=stored)
+    shape = table_in(cut, table)
+    replace = head is not None and migration.acknowledges(acknowledged, FOREIGN_WRITES)
+    at("prepared")
+    if stored is None or replace:
+        stored = _compute(migration, mapping, cut, head, replace=replace)
+    at("compared")
+    expected = expect(cut, shape, mapping)
+    limit = migration.settings.quarantine_limit(expected.source_rows)
+    if expected.unfit_rows > limit and not migration.acknowledges(acknowledged, QUARANTINE_LIMIT):
+        raise GuardError(
+            what=f"{expected.unfit_rows} of {expected.source_rows} rows don't fit the mapping",
+            where=f"table {table}, week {cut.week}",
+            expected=f"at most {limit} (quarantine_rows, quarantine_share)",
+            hint=f"mend the source, or `--acknowledge {QUARANTINE_LIMIT}` to quarantine them",
+        )
+    return Step(
+        cut=cut,
+        table=shape,
+        mapping=mapping,
+        head=head,
+        delta=stored,
+        expected=expected,
+        run=run,
+        acknowledged=acknowledged,
+        head_hashes=_head_hashes(migration, mapping, head) if head and replace else None,
+        at=at,
+    )
+
+
+def _stored_delta(migration: Migration, table: str, cut: Cut, head: Head | None) -> Delta | None:
+    """Return the stored delta if it starts at the head, is intact, and ends at this cut."""
+    delta = delta_files.find(migration.state, migration.source, table, cut.week)
+    if delta is None or delta.cut != cut.id or delta.base_cut != (head.cut if head else None):
+        return None
+    if head is not None and delta.mapping_hash != head.mapping_hash:
+        return None
+    return delta if _intact(delta) else None
+
+
+def _mapping(
+    migration: Migration,
+    connection: Connection,
+    table: str,
+    cut: Cut,
+    head: Head | None,
+    *,
+    stored: Delta | None,
+) -> TableMapping:
+    """Return the sealed mapping; before the first load, the stored delta's or a new proposal."""
+    shape = table_in(cut, table)
+    if head is not None:
+        mapping = ledger.sealed_mapping(connection, head.mapping_hash)
+        _refuse_drift(mapping, shape, cut)
+        return mapping
+    mapping = delta_files.mapping_of(migration.state, stored) if stored else None
+    return mapping or _propose(migration, cut, shape)
+
+
+def _propose(migration: Migration, cut: Cut, table: SourceTable) -> TableMapping:
+    with open_cut(cut) as connection:
+        every_table = read_catalog(connection, cut.source).tables
+    return propose(
+        table,
+        census.take_census(cut, table),
+        target_schema=migration.target.schema,
+        names=allocate(every_table)[table.name],
+    )
+
+
+def _drift(mapping: TableMapping, table: SourceTable) -> list[str]:
+    """Name how a table's columns differ from those of its sealed mapping."""
+    sealed = {c.name: c.declared for c in mapping.columns}
+    now = {c.name: c.declared for c in table.columns}
+    if list(sealed.items()) == list(now.items()):
+        return []
+    changes = [
+        *(f"new column {name}" for name in now if name not in sealed),
+        *(f"column {name} is gone" for name in sealed if name not in now),
+        *(
+            f"column {name} is declared {now[name] or 'without a type'}"
+            for name in now
+            if name in sealed and now[name] != sealed[name]
+        ),
+    ]
+    return changes or ["the order of the columns"]
+
+
+def _refuse_drift(mapping: TableMapping, table: SourceTable, cut: Cut) -> None:
+    changes = _drift(mapping, table)
+    if changes:
+        raise UnsupportedError(
+            what=f"the table's columns changed: {'; '.join(changes)}",
+            where=f"table {mapping.table}, week {cut.week}",
+            expected="the columns of the sealed mapping; this version carries no schema changes",
+            hint="undo the change at the source, or leave the table out with `exclude`",
+        )
+
+
+def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
+    """Return, per table that was loaded before, how the week's cut differs from its mapping."""
+    cut = _cut_for(migration, week)
+    with open_cut(cut) as source:
+        tables = read_catalog(source, cut.source).tables
+    found: dict[str, list[str]] = {}
+    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
+        for table in tables:
+            head = ledger.head(connection, migration.source, table.name)
+            if head is None:
+                continue
+            drift = _drift(ledger.sealed_mapping(connection, head.mapping_hash), table)
+            if drift:
+                found[table.name] = drift
+    return found
+
+
+def _compute(
+    migration: Migration, mapping: TableMapping, cut: Cut, head: Head | None, *, replace: bool
+) -> Delta:
+    """Compare head and cut, or read the whole cut, and store the delta."""
+    shape = table_in(cut, mapping.table)
+    if head is None or replace or not mapping.key:
+        scope, steps = Scope.EVERYTHING, compare_cuts.everything(cut, shape, mapping)
+        base = cuts.find(migration.state, migration.source, head.cut) if head else None
+    else:
+        base = cuts.find(migration.state, migration.source, head.cut)
+        cuts.check(base)
+        scope, steps = Scope.CHANGES, compare_cuts.changes(base, cut, shape, mapping)
+    return delta_files.write(
+        migration.state, steps, mapping, week=cut.week, base=base, cut=cut, scope=scope
+    )
+
+
+def _head_hashes(
+    migration: Migration, mapping: TableMapping, head: Head
+) -> Callable[[], Iterator[int]]:
+    def hashes() -> Iterator[int]:
+        cut = cuts.find(migration.state, migration.source, head.cut)
+        fit, hasher = RowFitter(mapping), RowHasher(mapping)
+        for row in rows(cut, table_in(cut, mapping.table)):
+            values = fit(row).values
+            if values is not None:
+                yield hasher.row_hash(values)
+
+    return hashes
+
+
+def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date]) -> Status:
+    """Return where the tables stand in these weeks, from ledger and attempts."""
+    entries: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
+    where = f"target {migration.target.name}"
+    with connect(migration.target) as connection, translated(where):
+        if ledger.exists(connection):
+            entries = ledger.entries(connection, migration.source)
+            attempts = ledger.attempts(connection, migration.source)
+    return status(tables=tables, weeks=weeks, entries=entries, attempts=attempts)
+
+
+def verify(migration: Migration, table: str) -> tuple[Proof, TableMapping] | None:
+    """Prove a table against its head's cut as it stands now; None before its first load.
+
+    Both sides are read whole; the target in one REPEATABLE READ snapshot, read only.
+    """
+    where = f"table {table}"
+    with connect(migration.target) as connection, translated(where):
+        if not ledger.exists(connection):
+            return None
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        head = ledger.head(connection, migration.source, table)
+        if head is None:
+            return None
+        mapping = ledger.sealed_mapping(connection, head.mapping_hash)
+        cut = cuts.find(migration.state, migration.source, head.cut)
+        cuts.check(cut)
+        shape = table_in(cut, table)
+        expected = expect(cut, shape, mapping)
+        proof, _ = prove(connection, mapping, cut, shape, expected)
+        return proof, mapping
+
+
+def _note(migration: Migration, table: str, week: date, run: str, error: MigrationError) -> None:
+    """Note a failed attempt on the target; where that fails too, the error itself says so."""
+    if isinstance(error, TargetUnavailableError):
+        return  # what can't be reached can't be written to; the run's own log has it
+    try:
+        with connect(migration.target) as connection, translated("migration.attempt"):
+            if ledger.exists(connection):
+                ledger.note_attempt(
+                    connection, migration.source, table, week=week, run=run, error=error
+                )
+    except MigrationError as second:
+        error.add_note(f"the attempt could not be noted in the ledger: {second}")

@@ -1,0 +1,292 @@
+"""Apply a staged delta to its table, inside the move's transaction.
+
+Deletes come first, then updates and inserts by the method that suits the table: a single
+`INSERT … ON CONFLICT` where only the key is unique; DELETE and INSERT where other unique indexes
+exist, since two rows may have swapped their values. Columns of the target that are not ours keep
+their values either way; a delete that would cascade into other tables is refused by name.
+"""
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from migration_assets.errors import GuardError, TargetError, UnsupportedError
+from migration_assets.model import Delta, Difference, Op, Scope, TableMapping
+from migration_assets.target.connection import Connection
+from migration_assets.target.ddl import TargetTable, table_name
+from migration_assets.target.staging import HEAD_ROWS, STAGED, staged_value
+from migration_assets.verify import digest_sql
+
+FOREIGN_WRITES = "foreign_writes"
+FOREIGN_HINT = (
+    "`migration-assets verify` names them all; `--acknowledge foreign_writes` keeps their rows in"
+    " migration.displaced and goes on"
+)
+SHOWN = 20  # differing rows that are named; the counts are always whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """Rows changed on the target, by operation."""
+
+    inserted: int
+    updated: int
+    deleted: int
+
+
+def same_key(mapping: TableMapping, left: str, right: str) -> sql.Composed:
+    """Return the condition that two aliases have the same key."""
+    targets = [mapping.column(name).target for name in mapping.key]
+    return sql.SQL(" AND ").join(
+        [
+            sql.SQL("{} = {}").format(sql.Identifier(left, t), sql.Identifier(right, t))
+            for t in targets
+        ]
+    )
+
+
+def key_as_text(mapping: TableMapping, alias: str) -> sql.Composed:
+    """Return an expression that renders a row's key for people: `a=1, b=x`."""
+    parts = [
+        sql.SQL("{} || coalesce({}::text, 'null')").format(
+            sql.Literal(f"{mapping.column(name).name}="),
+            sql.Identifier(alias, mapping.column(name).target),
+        )
+        for name in mapping.key
+    ]
+    return sql.SQL(" || ', ' || ").join(parts)
+
+
+def foreign_rows(connection: Connection, mapping: TableMapping, delta: Delta) -> list[Difference]:
+    """Name rows of the delta whose target form isn't what the older cut had (at most `SHOWN`)."""
+    query = sql.SQL(
+        "SELECT {key}, t.ctid IS NULL FROM {staged} AS s LEFT JOIN {table} AS t ON {same}"
+        " WHERE (CASE WHEN t.ctid IS NOT NULL THEN {row_hash} END) IS DISTINCT FROM {old_hash}"
+        " ORDER BY 1 LIMIT {limit}"
+    ).format(
+        key=key_as_text(mapping, "s"),
+        staged=STAGED,
+        table=table_name(mapping),
+        same=same_key(mapping, "t", "s"),
+        row_hash=digest_sql.row_hash(mapping, "t"),
+        old_hash=sql.Identifier("s", delta.hash_column),
+        limit=sql.Literal(SHOWN),
+    )
+    return [
+        Difference(
+            key=str(key),
+            what="gone from the target" if gone else "not as the last load left it",
+        )
+        for key, gone in connection.execute(query)
+    ]
+
+
+def touched_rows(mapping: TableMapping, delta: Delta, *, written: bool) -> sql.Composed:
+    """Return the target's rows that the delta names; only those it writes if `written`."""
+    condition = (
+        sql.SQL(" AND s.{} <> {}").format(
+            sql.Identifier(delta.op_column), sql.Literal(Op.DELETE.value)
+        )
+        if written
+        else sql.SQL("")
+    )
+    return sql.SQL("(SELECT t.* FROM {} AS t JOIN {} AS s ON {}{})").format(
+        table_name(mapping), STAGED, same_key(mapping, "t", "s"), condition
+    )
+
+
+def displace(connection: Connection, mapping: TableMapping, move: str, week: object) -> int:
+    """Keep the target's rows that the head's cut doesn't have, before they are replaced."""
+    query = sql.SQL(
+        "INSERT INTO migration.displaced (move, source, table_name, week, target_row)"
+        " SELECT %s, %s, %s, %s, (t.*)::text FROM {table} AS t"
+        " WHERE NOT EXISTS (SELECT FROM {head} AS h WHERE h.hash = {row_hash})"
+    ).format(table=table_name(mapping), head=HEAD_ROWS, row_hash=digest_sql.row_hash(mapping, "t"))
+    return connection.execute(query, (move, mapping.source, mapping.table, week)).rowcount
+
+
+def apply(
+    connection: Connection, mapping: TableMapping, delta: Delta, table: TargetTable
+) -> Applied:
+    """Bring the table from its head to the delta's cut."""
+    if delta.scope is Scope.EVERYTHING:
+        if not mapping.key:
+            return _replace_keyless(connection, mapping, table)
+        deleted = _drop_unchanged(connection, mapping, table)
+    else:
+        deleted = _delete_staged(connection, mapping, delta, table)
+    existing = _count_existing(connection, mapping, delta)
+    written = (
+        _delete_and_insert(connection, mapping, delta, table)
+        if table.secondary_unique
+        else _upsert(connection, mapping, delta)
+    )
+    return Applied(inserted=written - existing, updated=existing, deleted=deleted)
+
+
+def insert_all(connection: Connection, mapping: TableMapping) -> int:
+    """Insert all staged rows into a new table; return their number."""
+    return _insert_staged(connection, mapping, _ordered(mapping))
+
+
+def replaced_total(connection: Connection, delta: Delta) -> int:
+    """Return the sum of the older hashes of the rows that the delta replaces or deletes."""
+    query = sql.SQL("SELECT coalesce(sum({}), 0) FROM {}").format(
+        sql.Identifier(delta.hash_column), STAGED
+    )
+    row = connection.execute(query).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def _refuse_cascade(mapping: TableMapping, table: TargetTable) -> None:
+    if table.cascading:
+        raise TargetError(
+            what=f"deleting would change other tables through {', '.join(table.cascading)}",
+            where=f"target table {mapping.target_table}",
+            expected="no ON DELETE CASCADE, SET NULL or SET DEFAULT before the cutover",
+            hint="drop these foreign keys until the cutover",
+        )
+
+
+def _replace_keyless(connection: Connection, mapping: TableMapping, table: TargetTable) -> Applied:
+    if table.extra_columns:
+        raise UnsupportedError(
+            what=f"columns that are not ours: {', '.join(table.extra_columns)}",
+            where=f"target table {mapping.target_table}",
+            expected="none in a table without a key, which is replaced whole",
+            hint="drop them, or leave the table out with `exclude`",
+        )
+    deleted = connection.execute(sql.SQL("DELETE FROM {}").format(table_name(mapping))).rowcount
+    inserted = _insert_staged(connection, mapping, sql.SQL(""))
+    return Applied(inserted=inserted, updated=0, deleted=deleted)
+
+
+def _drop_unchanged(connection: Connection, mapping: TableMapping, table: TargetTable) -> int:
+    """Delete what the cut no longer has; forget staged rows that stand already as they are."""
+    same = same_key(mapping, "t", "s")
+    gone = sql.SQL(" FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
+        table_name(mapping), STAGED, same
+    )
+    row = connection.execute(sql.SQL("SELECT count(*)") + gone).fetchone()
+    if row and row[0]:
+        _refuse_cascade(mapping, table)
+    deleted = connection.execute(sql.SQL("DELETE") + gone).rowcount
+    connection.execute(
+        sql.SQL("DELETE FROM {} AS s USING {} AS t WHERE {} AND {} = {}").format(
+            STAGED,
+            table_name(mapping),
+            same,
+            digest_sql.row_hash(mapping, "t"),
+            digest_sql.row_hash(mapping, "s"),
+        )
+    )
+    return deleted
+
+
+def _delete_staged(
+    connection: Connection, mapping: TableMapping, delta: Delta, table: TargetTable
+) -> int:
+    if not delta.deletes:
+        return 0
+    _refuse_cascade(mapping, table)
+    return connection.execute(
+        sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {} AND s.{} = {}").format(
+            table_name(mapping),
+            STAGED,
+            same_key(mapping, "t", "s"),
+            sql.Identifier(delta.op_column),
+            sql.Literal(Op.DELETE.value),
+        )
+    ).rowcount
+
+
+def _count_existing(connection: Connection, mapping: TableMapping, delta: Delta) -> int:
+    """Count staged rows to be written whose key stands on the target already."""
+    query = sql.SQL("SELECT count(*) FROM {} AS counted").format(
+        touched_rows(mapping, delta, written=True)
+    )
+    row = connection.execute(query).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def _insert_staged(connection: Connection, mapping: TableMapping, rest: sql.Composable) -> int:
+    targets = sql.SQL(", ").join([sql.Identifier(c.target) for c in mapping.columns])
+    values = sql.SQL(", ").join([staged_value(c, "s") for c in mapping.columns])
+    return connection.execute(
+        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} AS s {}").format(
+            table_name(mapping), targets, values, STAGED, rest
+        )
+    ).rowcount
+
+
+def _written(delta: Delta) -> sql.Composed:
+    return sql.SQL("WHERE s.{} <> {}").format(
+        sql.Identifier(delta.op_column), sql.Literal(Op.DELETE.value)
+    )
+
+
+def _ordered(mapping: TableMapping) -> sql.Composable:
+    if not mapping.key:
+        return sql.SQL("")
+    keys = [sql.Identifier("s", mapping.column(name).target) for name in mapping.key]
+    return sql.SQL(" ORDER BY ") + sql.SQL(", ").join(keys)
+
+
+def _upsert(connection: Connection, mapping: TableMapping, delta: Delta) -> int:
+    keys = [sql.Identifier(mapping.column(name).target) for name in mapping.key]
+    others = [sql.Identifier(c.target) for c in mapping.columns if c.name not in mapping.key]
+    change = (
+        sql.SQL("DO UPDATE SET ")
+        + sql.SQL(", ").join([sql.SQL("{0} = excluded.{0}").format(c) for c in others])
+        if others
+        else sql.SQL("DO NOTHING")
+    )
+    conflict = sql.SQL(" ON CONFLICT ({}) {}").format(sql.SQL(", ").join(keys), change)
+    return _insert_staged(connection, mapping, _written(delta) + _ordered(mapping) + conflict)
+
+
+def _delete_and_insert(
+    connection: Connection, mapping: TableMapping, delta: Delta, table: TargetTable
+) -> int:
+    """Replace rows whole; columns that are not ours are carried over by key."""
+    if table.referenced:
+        # Deleting a referenced row would fail or cascade; updating can only fail on a swap.
+        return _upsert(connection, mapping, delta)
+    if table.extra_columns:
+        connection.execute(
+            sql.SQL(
+                "CREATE TEMPORARY TABLE carried ON COMMIT DROP AS SELECT * FROM {} AS t"
+            ).format(touched_rows(mapping, delta, written=True))
+        )
+    connection.execute(
+        sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {}").format(
+            table_name(mapping), STAGED, same_key(mapping, "t", "s")
+        )
+    )
+    written = _insert_staged(connection, mapping, _written(delta) + _ordered(mapping))
+    if table.extra_columns:
+        _put_back(connection, mapping, table.extra_columns)
+    return written
+
+
+def _put_back(
+    connection: Connection, mapping: TableMapping, extra_columns: tuple[str, ...]
+) -> None:
+    settings = [sql.SQL("{0} = c.{0}").format(sql.Identifier(name)) for name in extra_columns]
+    connection.execute(
+        sql.SQL("UPDATE {} AS t SET {} FROM pg_temp.carried AS c WHERE {}").format(
+            table_name(mapping), sql.SQL(", ").join(settings), same_key(mapping, "t", "c")
+        )
+    )
+
+
+def refuse_foreign(mapping: TableMapping, week: object, found: list[Difference]) -> None:
+    """Raise `GuardError` for rows that somebody else changed, naming them."""
+    shown = "; ".join(str(d) for d in found)
+    more = " and maybe more" if len(found) == SHOWN else ""
+    raise GuardError(
+        what=f"{len(found)} rows{more} were changed on the target by someone else: {shown}",
+        where=f"table {mapping.table}, week {week}",
+        expected="the rows as the last load left them",
+        hint=FOREIGN_HINT,
+    )

@@ -1,0 +1,188 @@
+"""Connect to the target: bounded patience, one writer, sessions set up alike, no secrets out."""
+
+import random
+import re
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import LiteralString, TypeAlias
+
+import psycopg
+from psycopg import conninfo
+
+from migration_assets.errors import (
+    SettingsError,
+    TargetError,
+    TargetUnavailableError,
+    UnsupportedError,
+)
+from migration_assets.target.sqlstate import translate
+
+Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
+
+# PostgreSQL's errors at connect carry no SQLSTATE. These of its messages are not worth waiting
+# for; all else is tried again until patience ends.
+_TERMINAL_AT_CONNECT = (
+    ("password authentication failed", "check user and password of the target's URL"),
+    ("no password supplied", "put the password into the URL, PGPASSWORD or a passfile"),
+    ("does not exist", "check user and database name of the target's URL"),
+    ("no pg_hba.conf entry", "let this machine in at the server (security group, pg_hba.conf)"),
+    ("certificate verify failed", "give the CA in sslrootcert; the host name must match"),
+    ("does not support SSL", "the server offers no TLS: see sslmode in the URL"),
+)
+_OLDEST_SERVER = 140000  # Aurora PostgreSQL 14
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries to connect
+_MAX_KEPT = 200  # characters of a connect message that are passed on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where the target is and how long to wait for it.
+
+    `patience` bounds the tries to connect, `lock_timeout` the wait for a table, both in seconds.
+    """
+
+    url: str = field(repr=False)
+    schema: str = "public"
+    patience: float = 90.0
+    lock_timeout: float = 60.0
+
+    @property
+    def name(self) -> str:
+        """Name the target for people: host and database, never user or password."""
+        parts = conninfo.conninfo_to_dict(self.url)
+        return f"{parts.get('host', 'localhost')}/{parts.get('dbname', '')}"
+
+
+# Settings of every session. Time zone and styles are fixed so that no role's or database's own
+# default changes what is read or written; the path is empty so that only named objects are used.
+_SESSION: tuple[LiteralString, ...] = (
+    "SET search_path TO pg_catalog",
+    "SET TIME ZONE 'UTC'",
+    "SET DateStyle TO 'ISO, YMD'",
+    "SET extra_float_digits TO 1",
+    "SET bytea_output TO 'hex'",
+    "SET client_encoding TO 'UTF8'",
+    "SET row_security TO off",
+    "SET default_transaction_isolation TO 'read committed'",
+    "SET idle_in_transaction_session_timeout TO '15min'",
+)
+
+
+@contextmanager
+def connect(target: Target) -> Generator[Connection]:
+    """Connect, in autocommit, and close at the end; raises our errors, not psycopg's."""
+    where = f"target {_name(target)}"
+    connection = _open(target, where)
+    try:
+        with translated(where):
+            _set_up(connection, target, where)
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def translated(where: str) -> Generator[None]:
+    """Translate every psycopg error raised inside."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, where) from _bare(error)
+
+
+def _bare(error: psycopg.Error) -> Exception:
+    """Return a stand-in for the cause: psycopg's own text may quote a row."""
+    return type(error)(error.sqlstate or "no SQLSTATE")
+
+
+def _name(target: Target) -> str:
+    try:
+        return target.name
+    except psycopg.ProgrammingError as error:
+        raise SettingsError(
+            what="the target's URL can't be read",
+            where="target",
+            expected="postgresql://user@host:5432/database?sslmode=verify-full",
+            hint="set `target` in migration.yaml, or MIGRATION_TARGET",
+        ) from type(error)("not a connection string")
+
+
+def _open(target: Target, where: str) -> Connection:
+    """Try until it works, the answer is final, or patience ends."""
+    deadline = time.monotonic() + target.patience
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return psycopg.connect(
+                target.url,
+                autocommit=True,
+                connect_timeout=10,
+                keepalives_idle=30,
+                keepalives_interval=10,
+                keepalives_count=3,
+                application_name="migration-assets",
+            )
+        except psycopg.OperationalError as error:
+            _raise_if_final(error, target, where)
+            if time.monotonic() + pause > deadline:
+                raise TargetUnavailableError(
+                    what=f"no connection within {target.patience:g} s: {_scrub(error, target)}",
+                    where=where,
+                    hint="check that the server runs and that this machine reaches it",
+                ) from None
+        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _raise_if_final(error: psycopg.OperationalError, target: Target, where: str) -> None:
+    text = str(error)
+    for phrase, hint in _TERMINAL_AT_CONNECT:
+        if phrase in text:
+            raise TargetError(what=_scrub(error, target), where=where, hint=hint) from None
+
+
+def _scrub(error: psycopg.OperationalError, target: Target) -> str:
+    """Return the last line of a connect error without the password."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else "no message"
+    password = conninfo.conninfo_to_dict(target.url).get("password")
+    if password:
+        text = text.replace(str(password), "***")
+    return re.sub(r"://[^@\s]*@", "://***@", text)[:_MAX_KEPT]
+
+
+def _set_up(connection: Connection, target: Target, where: str) -> None:
+    if connection.info.server_version < _OLDEST_SERVER:
+        raise UnsupportedError(
+            what=f"PostgreSQL {connection.info.server_version // 10000}",
+            where=where,
+            expected="14 or newer",
+        )
+    for statement in _SESSION:
+        connection.execute(statement)
+    connection.execute(f"SET lock_timeout TO {int(target.lock_timeout * 1000)}".encode())
+    row = connection.execute("SHOW server_encoding").fetchone()
+    if row is None or row[0] != "UTF8":
+        raise UnsupportedError(
+            what=f"the database is encoded in {row[0] if row else 'nothing'}",
+            where=where,
+            expected="UTF8",
+            hint="create the target database with ENCODING 'UTF8'",
+        )
+
+
+def require_writer(connection: Connection, where: str) -> None:
+    """Raise `TargetUnavailableError` on a read-only server, such as a demoted writer."""
+    row = connection.execute(
+        "SELECT pg_is_in_recovery(), current_setting($$transaction_read_only$$)"
+    )
+    in_recovery, read_only = row.fetchone() or (True, "on")
+    if in_recovery or read_only == "on":
+        raise TargetUnavailableError(
+            what="the target is read-only",
+            where=where,
+            expected="the cluster's writer",
+            hint="use the cluster's writer endpoint; after a failover its name needs a moment",
+        )

@@ -1,0 +1,291 @@
+"""The ledger: schema `migration` on the target, the only truth about heads and mappings.
+
+An entry is written in the transaction that moves the data; attempts that failed are noted apart,
+in a transaction of their own. Layout in docs/reference/ledger.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, cast
+
+from psycopg import sql
+
+from migration_assets.errors import TargetError
+from migration_assets.mapping import document
+from migration_assets.model import Digest, Head, Proof, TableMapping
+from migration_assets.target.connection import Connection
+
+VERSION = 1
+_BOOTSTRAP_LOCK = 0x6D696772  # 'migr': one bootstrap at a time
+
+_DDL = """
+CREATE TABLE IF NOT EXISTS migration.version (version int NOT NULL);
+CREATE TABLE IF NOT EXISTS migration.mapping (
+    hash text PRIMARY KEY,
+    source text NOT NULL,
+    table_name text NOT NULL,
+    document text NOT NULL,
+    sealed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE IF NOT EXISTS migration.ledger (
+    entry bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source text NOT NULL,
+    table_name text NOT NULL,
+    kind text NOT NULL,
+    week date NOT NULL,
+    base_week date,
+    base_cut text,
+    cut text NOT NULL,
+    mapping text NOT NULL REFERENCES migration.mapping,
+    inserted bigint NOT NULL,
+    updated bigint NOT NULL,
+    deleted bigint NOT NULL,
+    source_rows bigint NOT NULL,
+    target_rows bigint NOT NULL,
+    quarantined bigint NOT NULL,
+    displaced bigint NOT NULL,
+    algorithm text NOT NULL,
+    bucket_counts bigint[] NOT NULL,
+    bucket_sums numeric[] NOT NULL,
+    move text NOT NULL UNIQUE,
+    run text NOT NULL,
+    acknowledged text[] NOT NULL,
+    started_at timestamptz NOT NULL,
+    written_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS ledger_table_idx
+    ON migration.ledger (source, table_name, entry DESC);
+CREATE TABLE IF NOT EXISTS migration.attempt (
+    attempt bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source text NOT NULL,
+    table_name text NOT NULL,
+    week date NOT NULL,
+    run text NOT NULL,
+    error text NOT NULL,
+    message text NOT NULL,
+    failed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS attempt_table_idx
+    ON migration.attempt (source, table_name, week);
+CREATE TABLE IF NOT EXISTS migration.quarantine (
+    source text NOT NULL,
+    table_name text NOT NULL,
+    week date NOT NULL,
+    key text NOT NULL,
+    column_names text[] NOT NULL,
+    reasons text[] NOT NULL,
+    storage_classes text[] NOT NULL,
+    "values" bytea[] NOT NULL,
+    raw_digest bytea NOT NULL
+);
+CREATE INDEX IF NOT EXISTS quarantine_row_idx
+    ON migration.quarantine (source, table_name, raw_digest);
+CREATE TABLE IF NOT EXISTS migration.displaced (
+    move text NOT NULL,
+    source text NOT NULL,
+    table_name text NOT NULL,
+    week date NOT NULL,
+    target_row text NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One head move, as it is written."""
+
+    kind: str
+    base: Head | None
+    week: date
+    cut: str
+    inserted: int
+    updated: int
+    deleted: int
+    displaced: int
+    proof: Proof
+    digest: Digest
+    move: str
+    run: str
+    acknowledged: Sequence[str]
+    started_at: datetime
+
+
+def bootstrap(connection: Connection, schema: str) -> None:
+    """Make schema `migration` and the target schema where they are missing.
+
+    Raises `TargetError` where another version of the ledger stands.
+    """
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_BOOTSTRAP_LOCK,))
+        if exists(connection):
+            _check_version(connection)
+            return
+        for name in ("migration", schema):
+            if not _schema_exists(connection, name):
+                connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        for statement in _DDL.split(";\n"):
+            if statement.strip():
+                connection.execute(statement.encode())
+        connection.execute("INSERT INTO migration.version VALUES (%s)", (VERSION,))
+
+
+def exists(connection: Connection) -> bool:
+    """Tell whether the ledger is there."""
+    row = connection.execute("SELECT to_regclass('migration.version') IS NOT NULL").fetchone()
+    return bool(row and row[0])
+
+
+def _schema_exists(connection: Connection, schema: str) -> bool:
+    row = connection.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (schema,))
+    return bool((row.fetchone() or (False,))[0])
+
+
+def _check_version(connection: Connection) -> None:
+    row = connection.execute("SELECT version FROM migration.version").fetchone()
+    if row is None or row[0] != VERSION:
+        raise TargetError(
+            what=f"the ledger has version {row[0] if row else 'none'}",
+            where="schema migration",
+            expected=f"version {VERSION}",
+            hint="use the release of migration-assets that wrote it",
+        )
+
+
+_HEAD = """
+SELECT entry, week, cut, mapping, source_rows, target_rows, quarantined, algorithm,
+       bucket_counts, bucket_sums, move
+FROM migration.ledger WHERE source = %s AND table_name = %s ORDER BY entry DESC LIMIT 1
+"""
+
+
+def head(connection: Connection, source: str, table: str) -> Head | None:
+    """Return where a table stands: its last entry; None before the first load."""
+    row = connection.execute(_HEAD, (source, table)).fetchone()
+    if row is None:
+        return None
+    fields = cast("tuple[Any, ...]", row)
+    entry, week, cut, mapping, source_rows, rows, quarantined = fields[:7]
+    algorithm, counts, sums, move = fields[7:]
+    return Head(
+        entry=entry,
+        week=week,
+        cut=cut,
+        mapping_hash=mapping,
+        source_rows=source_rows,
+        rows=rows,
+        quarantined=quarantined,
+        digest=Digest(algorithm=algorithm, counts=tuple(counts), sums=tuple(int(s) for s in sums)),
+        move=move,
+    )
+
+
+def sealed_mapping(connection: Connection, mapping_hash: str) -> TableMapping:
+    """Return a sealed mapping. Raises `TargetError` where the document no longer has its hash."""
+    row = connection.execute(
+        "SELECT document FROM migration.mapping WHERE hash = %s", (mapping_hash,)
+    ).fetchone()
+    mapping = document.loads(str(row[0])) if row else None
+    if mapping is None or mapping.hash != mapping_hash:
+        raise TargetError(
+            what=f"the sealed mapping {mapping_hash[:12]} is missing or was changed",
+            where="migration.mapping",
+            expected="the document that the first load wrote",
+            hint="restore this row of the ledger from a backup of the target",
+        )
+    return mapping
+
+
+def seal(connection: Connection, mapping: TableMapping) -> None:
+    """Write a mapping's document, once."""
+    connection.execute(
+        "INSERT INTO migration.mapping (hash, source, table_name, document)"
+        " VALUES (%s, %s, %s, %s) ON CONFLICT (hash) DO NOTHING",
+        (mapping.hash, mapping.source, mapping.table, document.dumps(mapping)),
+    )
+
+
+_INSERT = """
+INSERT INTO migration.ledger (
+    source, table_name, kind, week, base_week, base_cut, cut, mapping, inserted, updated, deleted,
+    source_rows, target_rows, quarantined, displaced, algorithm, bucket_counts, bucket_sums, move,
+    run, acknowledged, started_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::numeric[], %s,
+    %s, %s, %s)
+RETURNING entry
+"""
+
+
+def write(connection: Connection, mapping: TableMapping, entry: Entry) -> int:
+    """Write the entry of a head move; return its number."""
+    base, proof = entry.base, entry.proof
+    row = connection.execute(
+        _INSERT,
+        (
+            mapping.source,
+            mapping.table,
+            entry.kind,
+            entry.week,
+            base.week if base else None,
+            base.cut if base else None,
+            entry.cut,
+            mapping.hash,
+            entry.inserted,
+            entry.updated,
+            entry.deleted,
+            proof.source_rows,
+            proof.target_rows,
+            proof.quarantined_rows,
+            entry.displaced,
+            entry.digest.algorithm,
+            list(entry.digest.counts),
+            [str(total) for total in entry.digest.sums],
+            entry.move,
+            entry.run,
+            list(entry.acknowledged),
+            entry.started_at,
+        ),
+    ).fetchone()
+    return cast("int", row[0]) if row else 0
+
+
+def committed(connection: Connection, move: str) -> bool:
+    """Tell whether a move stands in the ledger: what settles an unknown outcome of COMMIT."""
+    row = connection.execute("SELECT 1 FROM migration.ledger WHERE move = %s", (move,)).fetchone()
+    return row is not None
+
+
+def note_attempt(
+    connection: Connection, source: str, table: str, *, week: date, run: str, error: BaseException
+) -> None:
+    """Note a failed attempt, in a transaction of its own."""
+    connection.execute(
+        "INSERT INTO migration.attempt (source, table_name, week, run, error, message)"
+        " VALUES (%s, %s, %s, %s, %s, %s)",
+        (source, table, week, run, type(error).__name__, str(error)),
+    )
+
+
+_ENTRIES = """
+SELECT entry, table_name, kind, week, base_week, inserted, updated, deleted, source_rows,
+       target_rows, quarantined, displaced, written_at
+FROM migration.ledger WHERE source = %s ORDER BY entry
+"""
+
+
+def entries(connection: Connection, source: str) -> list[dict[str, Any]]:
+    """Return all head moves of a source, in order, as plain columns."""
+    cursor = connection.execute(_ENTRIES, (source,))
+    names = [c.name for c in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def attempts(connection: Connection, source: str) -> list[dict[str, Any]]:
+    """Return all failed attempts of a source, in order."""
+    cursor = connection.execute(
+        "SELECT table_name, week, error, message, failed_at FROM migration.attempt"
+        " WHERE source = %s ORDER BY attempt",
+        (source,),
+    )
+    names = [c.name for c in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor]

@@ -1,0 +1,303 @@
+"""The one step: head to cut in one transaction, proved before it shows.
+
+READ COMMITTED, and the first statement is the table's advisory lock: under REPEATABLE READ a
+second run would not see the ledger row of the first and would apply the delta twice. Readers of
+the target go on; other writers wait. A move that can't be proved is rolled back.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg import sql
+
+from migration_assets.errors import GuardError, ProofError, TargetError, TargetUnavailableError
+from migration_assets.model import (
+    Cut,
+    Delta,
+    Digest,
+    Expected,
+    Head,
+    Moved,
+    Outcome,
+    Proof,
+    Scope,
+    SourceTable,
+    TableMapping,
+)
+from migration_assets.source import delta_files
+from migration_assets.target import apply as changes
+from migration_assets.target import ddl, ledger, quarantine, staging
+from migration_assets.target.apply import Applied
+from migration_assets.target.connection import Connection, Target, connect, translated
+from migration_assets.target.sqlstate import translate
+from migration_assets.verify.digest import combine
+from migration_assets.verify.prove import prove, target_digest
+
+
+def _no_stop(_stage: str) -> None:
+    """Go on; crash tests put a kill here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Everything one step needs, prepared before its transaction opens.
+
+    `head` is where the table stood when this was prepared. `head_hashes` gives the row hashes of
+    the head's cut where foreign rows are to be displaced. `at` is told each stage's name.
+    """
+
+    cut: Cut
+    table: SourceTable
+    mapping: TableMapping
+    head: Head | None
+    delta: Delta
+    expected: Expected
+    run: str
+    acknowledged: frozenset[str] = frozenset()
+    head_hashes: Callable[[], Iterator[int]] | None = None
+    move: str = field(default_factory=lambda: uuid.uuid4().hex)
+    at: Callable[[str], None] = _no_stop
+
+    @property
+    def where(self) -> str:
+        """Name table and week for an error."""
+        return f"table {self.mapping.table}, week {self.cut.week}"
+
+
+def move(connection: Connection, target: Target, step: Step) -> Moved | None:
+    """Do the step; None where the table's head is no longer the one it was prepared for.
+
+    Raises `GuardError`, `ProofError`, `TargetError` or `TargetUnavailableError`; in each case the
+    target is as it was. An unknown outcome of COMMIT is settled from the ledger.
+    """
+    started = datetime.now(UTC)
+    with translated(step.where), _transaction(connection):
+        _lock(connection, step.mapping.source, step.mapping.table)
+        step.at("locked")
+        found = ledger.head(connection, step.mapping.source, step.mapping.table)
+        if (found and found.entry) != (step.head and step.head.entry):
+            return None
+        applied, displaced = _apply(connection, step)
+        step.at("applied")
+        quarantine.change(
+            connection,
+            step.mapping,
+            step.cut.week,
+            delta_files.misfits(step.delta),
+            replace=step.delta.scope is Scope.EVERYTHING,
+        )
+        # Deferred triggers fire now, not after the proof.
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        step.at("quarantined")
+        proof, digest = _prove(connection, step)
+        step.at("proved")
+        ledger.seal(connection, step.mapping)
+        entry = ledger.write(
+            connection,
+            step.mapping,
+            _entry(
+                step,
+                proof=proof,
+                digest=digest,
+                applied=applied,
+                displaced=displaced,
+                started=started,
+            ),
+        )
+        step.at("written")
+        _commit(connection, target, step)
+        step.at("committed")
+    return Moved(
+        outcome=Outcome.LOADED,
+        entry=entry,
+        mapping=step.mapping,
+        proof=proof,
+        inserted=applied.inserted,
+        updated=applied.updated,
+        deleted=applied.deleted,
+        displaced=displaced,
+    )
+
+
+@contextmanager
+def _transaction(connection: Connection) -> Generator[None]:
+    """Open a transaction that is rolled back unless the body commits it."""
+    connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+    try:
+        yield
+    finally:
+        if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            with suppress(psycopg.OperationalError):  # a lost session has rolled back by itself
+                connection.execute("ROLLBACK")
+
+
+def _lock(connection: Connection, source: str, table: str) -> None:
+    """Take the table's advisory lock: one move of a table at a time, also before it exists."""
+    name = hashlib.sha256(f"migration-assets\0{source}\0{table}".encode()).digest()
+    number = int.from_bytes(name[:8], "big", signed=True)
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
+
+
+def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
+    """Bring the table to the cut; return the row counts, and the foreign rows displaced."""
+    mapping, delta = step.mapping, step.delta
+    present = ddl.read_table(connection, mapping)
+    if step.head is None:
+        if present is not None:
+            raise TargetError(
+                what=f"{mapping.target_schema}.{mapping.target_table} exists already",
+                where=step.where,
+                expected="no such table before the first load, which makes it",
+                hint="rename or drop it on the target, or set another `target_schema`",
+            )
+        return _first_load(connection, step), 0
+    if present is None:
+        raise TargetError(
+            what=f"{mapping.target_schema}.{mapping.target_table} is gone from the target",
+            where=step.where,
+            expected="the table that earlier weeks loaded",
+            hint="restore it from a backup of the target",
+        )
+    _check_columns(step, present)
+    connection.execute(
+        sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(ddl.table_name(mapping))
+    )
+    staging.stage(connection, mapping, delta, delta_files.row_batches(delta))
+    step.at("staged")
+    displaced = _guard_foreign_rows(connection, step)
+    return changes.apply(connection, mapping, delta, present), displaced
+
+
+def _first_load(connection: Connection, step: Step) -> Applied:
+    mapping, delta = step.mapping, step.delta
+    connection.execute(ddl.create_table(mapping))
+    staging.stage(connection, mapping, delta, delta_files.row_batches(delta))
+    step.at("staged")
+    inserted = changes.insert_all(connection, mapping)
+    for statement in ddl.create_indexes(mapping):
+        connection.execute(statement)
+    return Applied(inserted=inserted, updated=0, deleted=0)
+
+
+def _check_columns(step: Step, present: ddl.TargetTable) -> None:
+    missing = ddl.missing_columns(step.mapping, present)
+    if missing:
+        raise TargetError(
+            what=f"columns are gone or have another type: {', '.join(missing)}",
+            where=step.where,
+            expected="the columns of the sealed mapping",
+            hint="undo the change on the target",
+        )
+
+
+def _guard_foreign_rows(connection: Connection, step: Step) -> int:
+    """Refuse rows that someone else changed, or displace them where that is acknowledged."""
+    mapping, delta = step.mapping, step.delta
+    if step.head_hashes is not None:
+        staging.stage_hashes(connection, step.head_hashes())
+        return changes.displace(connection, mapping, step.move, step.cut.week)
+    if delta.scope is Scope.CHANGES:
+        found = changes.foreign_rows(connection, mapping, delta)
+        if found:
+            changes.refuse_foreign(mapping, step.cut.week, found)
+    elif step.head is not None and target_digest(connection, mapping) != step.head.digest:
+        _refuse_foreign_somewhere(step, ())
+    return 0
+
+
+def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...]) -> None:
+    shown = f": {'; '.join(named)}" if named else ""
+    raise GuardError(
+        what=f"rows were changed on the target by someone else{shown}",
+        where=step.where,
+        expected="the rows as the last load left them",
+        hint=changes.FOREIGN_HINT,
+    )
+
+
+def _prove(connection: Connection, step: Step) -> tuple[Proof, Digest]:
+    proof, digest = prove(connection, step.mapping, step.cut, step.table, step.expected)
+    if proof.holds:
+        return proof, digest
+    named = tuple(str(d) for d in proof.differences)
+    if not proof.digest_equal and _written_elsewhere(connection, step, digest):
+        _refuse_foreign_somewhere(step, named)
+    raise ProofError(
+        what=f"the target is not equal to the cut: {proof.source_rows} rows in the source,"
+        f" {proof.target_rows} on the target, {proof.quarantined_rows} quarantined;"
+        f" {'; '.join(named)}",
+        where=step.where,
+        expected="equal counts, digests and quarantine; nothing was committed",
+        hint=f"materialize delta/{step.mapping.table} for {step.cut.week} again, then the table;"
+        " if it stays, keep both cuts and report it",
+    )
+
+
+def _written_elsewhere(connection: Connection, step: Step, after: Digest) -> bool:
+    """Tell a foreign write from a wrong load: sums are additive.
+
+    The digest now, less the rows we wrote, plus the rows we replaced (their older hashes, which
+    were checked against the target before anything was changed), must be the head's.
+    """
+    if step.head is None or step.delta.scope is not Scope.CHANGES:
+        return False
+    named = changes.touched_rows(step.mapping, step.delta, written=True)
+    rest_now = combine(after, minus=[target_digest(connection, step.mapping, named)])
+    replaced = changes.replaced_total(connection, step.delta)
+    return rest_now.total + replaced != step.head.digest.total
+
+
+def _entry(
+    step: Step,
+    *,
+    proof: Proof,
+    digest: Digest,
+    applied: Applied,
+    displaced: int,
+    started: datetime,
+) -> ledger.Entry:
+    return ledger.Entry(
+        kind="load",
+        base=step.head,
+        week=step.cut.week,
+        cut=step.cut.id,
+        inserted=applied.inserted,
+        updated=applied.updated,
+        deleted=applied.deleted,
+        displaced=displaced,
+        proof=proof,
+        digest=digest,
+        move=step.move,
+        run=step.run,
+        acknowledged=sorted(step.acknowledged),
+        started_at=started,
+    )
+
+
+def _commit(connection: Connection, target: Target, step: Step) -> None:
+    """Commit, and settle an unknown outcome from the ledger, under the lock, on the writer."""
+    try:
+        status = connection.execute("COMMIT").statusmessage
+    except psycopg.Error as error:
+        if connection.info.status == psycopg.pq.ConnStatus.OK:
+            raise  # the server answered: it refused, and rolled back
+        if not _settled(target, step):
+            raise translate(error, step.where) from None
+        return
+    if status != "COMMIT":
+        raise TargetUnavailableError(
+            what="the server rolled the transaction back instead of committing it",
+            where=step.where,
+            hint="run this week again",
+        )
+
+
+def _settled(target: Target, step: Step) -> bool:
+    with connect(target) as fresh, _transaction(fresh):
+        _lock(fresh, step.mapping.source, step.mapping.table)
+        return ledger.committed(fresh, step.move)

@@ -1,0 +1,59 @@
+"""Which of PostgreSQL's errors may go away by themselves, decided by SQLSTATE.
+
+https://www.postgresql.org/docs/current/errcodes-appendix.html. No message of the server is passed
+on as it is: it may quote a row's values. The primary message of a constraint or permission error
+names objects only, the detail holds the values and is dropped.
+"""
+
+import psycopg
+
+from migration_assets.errors import MigrationError, TargetError, TargetUnavailableError
+
+_TRANSIENT_CLASSES = ("08",)  # connection exceptions
+_TRANSIENT = frozenset(
+    {
+        "57P01",  # terminated by an administrator: a restart or failover
+        "57P02",  # crash shutdown
+        "57P03",  # cannot connect now: starting up
+        "40001",  # serialization failure
+        "40P01",  # deadlock
+        "53300",  # too many connections
+        "55P03",  # lock not available
+        "25006",  # read-only transaction: a writer that was demoted
+    }
+)
+_HINTS = {
+    "42501": "grant the loader's role what it needs: CREATE on the database and on the schema",
+    "42P07": "a relation of that name exists and was not made by us: rename or drop it",
+    "23505": "a unique index of the target refuses the rows: see which, and whether it is ours",
+    "23514": "a CHECK of the target refuses the rows: drop or mend it, then run this week again",
+    "23503": "a foreign key of the target refuses the rows: drop it until the cutover",
+    "23502": "a NOT NULL of the target refuses the rows: drop it, then run this week again",
+    "54000": "a value is too long for an index of the target: drop that index",
+    "53100": "the target's disk is full: free space, then run this week again",
+    "55P03": "another session holds a lock on the table: end it, or run again later",
+    "25006": "the target is read-only: connect to the writer",
+}
+# Classes whose primary message names objects and limits but never quotes a value.
+_SAFE_CLASSES = ("08", "23", "28", "3D", "40", "42", "53", "54", "55", "57")
+
+
+def is_transient(error: psycopg.Error) -> bool:
+    """Tell whether running again may help; a lost connection has no SQLSTATE at all."""
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError)
+    return state in _TRANSIENT or state.startswith(_TRANSIENT_CLASSES)
+
+
+def translate(error: psycopg.Error, where: str) -> MigrationError:
+    """Turn a server's error into ours, without row values."""
+    state = error.sqlstate
+    if state is None:
+        what = "the connection to the target was lost"
+        return TargetUnavailableError(what=what, where=where, hint="run this week again")
+    primary = error.diag.message_primary or ""
+    name = psycopg.errors.lookup(state).__name__
+    what = f"{primary} ({state} {name})" if state.startswith(_SAFE_CLASSES) else f"{state} {name}"
+    kind = TargetUnavailableError if is_transient(error) else TargetError
+    return kind(what=what, where=where, hint=_HINTS.get(state, ""))

@@ -1,0 +1,30 @@
+"""The source's side of a proof: read from the cut, whole, never from a delta."""
+
+from collections import Counter
+
+from migration_assets.mapping.raw import raw_digest, row_parts
+from migration_assets.mapping.rows import RowFitter
+from migration_assets.model import Cut, Expected, SourceTable, TableMapping
+from migration_assets.source.reader import rows
+from migration_assets.verify.digest import Accumulator
+
+
+def expect(cut: Cut, table: SourceTable, mapping: TableMapping) -> Expected:
+    """Return what must stand on the target and in quarantine for this cut."""
+    fit, digest = RowFitter(mapping), Accumulator(mapping)
+    misfits: Counter[bytes] = Counter()
+    count = 0
+    for row in rows(cut, table):
+        count += 1
+        values = fit(row).values
+        if values is None:
+            misfits[raw_digest(*row_parts(row))] += 1
+        else:
+            digest.add(values)
+    return Expected(
+        cut=cut.id,
+        mapping_hash=mapping.hash,
+        source_rows=count,
+        digest=digest.digest(),
+        misfits=misfits,
+    )
