@@ -12,12 +12,11 @@ from migration_assets.weeks import Weeks
 JOB = "weekly_migration"
 
 
-def weekly_job(partitions: dg.PartitionsDefinition[str]) -> UnresolvedAssetJobDefinition:
-    """Return the job that carries one week of every table."""
+def weekly_job() -> UnresolvedAssetJobDefinition:
+    """Return the job that carries one week of every table; its partitions are the assets'."""
     return dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.all(),
-        partitions_def=partitions,
         description="Take the week's cut, carry every table to it, prove each one.",
     )
 
