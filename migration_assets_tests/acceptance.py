@@ -10,6 +10,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -31,14 +32,11 @@ from migration_assets.model import DEFAULT_SOURCE
 from migration_assets.source import cut as cuts
 from migration_assets.state import LocalState
 from migration_assets.target import embedded
-from migration_assets_tests import changes, independent
+from migration_assets_tests import changes, command, independent
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-COMMAND: Final = Path(sys.executable).with_name("migration-assets")
 SEED: Final = 1
 _MAGIC: Final = b"SQLite format 3\0"
 _COMPANIONS: Final = ("-wal", "-journal")  # part of a database whose application was interrupted
-_COMMAND_SECONDS: Final = 3600
 _QUOTED: Final = 2_000  # characters of a command's output in a failure
 
 # How somebody changes a value behind our back, by the column's type on the target.
@@ -133,7 +131,7 @@ def _accept(tally: Tally, database: Path, name: str) -> None:
     folder = Path(tempfile.gettempdir()) / f"migration-assets-acceptance-{os.urandom(6).hex()}"
     folder.mkdir(mode=0o711)  # PostgreSQL's own user has to get through to its data
     try:
-        trial = Trial.prepare(folder, database)
+        trial = Trial.copied(folder, database)
         for title, check in trial.steps():
             failed = tally.failed
             with tally.step(name, title) as step:
@@ -152,32 +150,33 @@ class Trial:
 
     copy: Path
     state: Path
-    target: str
     weeks: tuple[date, date]
 
+    @property
+    def target(self) -> str:
+        """The target's URL; its server was started by `_start`, and is found running."""
+        return embedded.start(self.state / "postgres").url(TARGET_DATABASE)
+
     @classmethod
-    def prepare(cls, folder: Path, database: Path) -> "Trial":
-        """Copy the database and start a PostgreSQL for it, which the commands find running."""
+    def copied(cls, folder: Path, database: Path) -> "Trial":
+        """Copy the database, with what an interrupted application left of it."""
         (folder / "source").mkdir(mode=0o700)
         copy = folder / "source" / database.name
         for companion in ("", *_COMPANIONS):
             original = database.with_name(database.name + companion)
             if original.exists():
                 shutil.copyfile(original, copy.with_name(copy.name + companion))
-        server = embedded.start(folder / "state" / "postgres", options=embedded.FAST)
-        embedded.ensure_database(server, DAGSTER_DATABASE)
-        embedded.ensure_database(server, TARGET_DATABASE)
         today = datetime.now(UTC).date()
         this_sunday = today - timedelta(days=(today.weekday() + 1) % 7)
         return cls(
             copy=copy,
             state=folder / "state",
-            target=server.url(TARGET_DATABASE),
             weeks=(this_sunday - timedelta(weeks=2), this_sunday - timedelta(weeks=1)),
         )
 
     def steps(self) -> Iterator[tuple[str, Callable[[], str]]]:
         """Yield every step with its title, in order."""
+        yield "a PostgreSQL of its own", self._start
         yield "week 1 equals its cut", self._first_week
         yield "a week of changes at the source", self._live
         yield "week 2 equals its cut", self._second_week
@@ -185,6 +184,13 @@ class Trial:
         yield "week 1 once more changes nothing", self._covered
         yield "verify proves what stands", self._verified
         yield "verify names what somebody else changed", self._meddled
+
+    def _start(self) -> str:
+        """Start the server here, so that the commands find it running and leave it so."""
+        server = embedded.start(self.state / "postgres", options=embedded.FAST)
+        embedded.ensure_database(server, DAGSTER_DATABASE)
+        embedded.ensure_database(server, TARGET_DATABASE)
+        return f"on port {server.port}"
 
     def _first_week(self) -> str:
         self._run(self.weeks[0])
@@ -238,28 +244,15 @@ class Trial:
     def _command(self, code: int, *arguments: str) -> str:
         """Run the command line; return what it printed where it ended with this exit code."""
         given = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("MIGRATION_", "DAGSTER_"))
-        }
-        given |= {
             "MIGRATION_SOURCE": str(self.copy),
             "MIGRATION_TARGET": "embedded",
             "MIGRATION_STATE": str(self.state),
             "MIGRATION_FIRST_WEEK": self.weeks[0].isoformat(),
-            "DAGSTER_HOME": str(ROOT),
+            "DAGSTER_HOME": str(command.ROOT),
         }
-        done = subprocess.run(
-            [COMMAND, *arguments],
-            env=given,
-            cwd=self.state,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_COMMAND_SECONDS,
-        )
+        done = command.run(*arguments, folder=self.state, environment=given)
         said = (done.stdout + done.stderr).strip()[-_QUOTED:]
-        name = f"{COMMAND.name} {' '.join(arguments)}"
+        name = f"migration-assets {' '.join(arguments)}"
         _demand(
             done.returncode == code, f"{name} ended with {done.returncode}, not {code}:\n{said}"
         )
@@ -345,4 +338,5 @@ def _demand(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as an 
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stop servers first
     sys.exit(main(sys.argv[1:]))
