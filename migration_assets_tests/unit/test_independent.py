@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from migration_assets_tests import changes, independent
 
@@ -62,11 +61,10 @@ def judge_dsn() -> Iterator[str]:
 
 @pytest.fixture
 def target(judge_dsn: str) -> Iterator[psycopg.Connection]:
-    """Give an autocommit connection to a new database that has an empty quarantine."""
-    with psycopg.connect(judge_dsn, autocommit=True) as server:
-        server.execute("DROP DATABASE IF EXISTS judged WITH (FORCE)")
-        server.execute("CREATE DATABASE judged TEMPLATE template0")
-    with psycopg.connect(make_conninfo(judge_dsn, dbname="judged"), autocommit=True) as connection:
+    """Give an autocommit connection to a database that holds nothing but an empty quarantine."""
+    with psycopg.connect(judge_dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS public, migration, shop CASCADE")
+        connection.execute("CREATE SCHEMA public")
         connection.execute(QUARANTINE)
         yield connection
 
