@@ -71,6 +71,7 @@ def run(
     from migration_assets.defs.build import calendar_of, tables_of
     from migration_assets.defs.instance import instance
     from migration_assets.defs.launch import run_week
+    from migration_assets.defs.report import report_week
     from migration_assets.report import terminal
 
     settings = _settings()
@@ -84,14 +85,18 @@ def run(
             expected="to run after the first week's last day",
         )
     guards = _known_guards(acknowledge or [])
-    names = _known_tables(table, tables_of(settings))
+    known = tables_of(settings)
+    names = _known_tables(table, known)
     with instance(settings) as opened:
         outcome = run_week(opened, chosen, tables=names, acknowledged=guards)
+        unreported = report_week(opened, settings, known, chosen)
         console = terminal.console()
         for step, reason in outcome.failures.items():
             console.print(f"failed: {step}", style="red", markup=False)
             console.print(reason, markup=False)
         console.print(f"week {chosen}: {'proved equal' if outcome.success else 'not complete'}")
+        if unreported:
+            console.print(unreported, style="red", markup=False)
         console.print(f"run {outcome.run_id}", style="dim")
     if not outcome.success:
         raise typer.Exit(FAILED)

@@ -19,6 +19,7 @@ from rich.console import Console
 from migration_assets.defs.build import calendar_of, tables_of
 from migration_assets.defs.instance import environment, serve
 from migration_assets.defs.launch import RunOutcome, run_week
+from migration_assets.defs.report import report_week
 from migration_assets.defs.resources import embedded_folder, open_migration
 from migration_assets.demo import business, life
 from migration_assets.report import terminal
@@ -90,6 +91,8 @@ def _live(
         else:
             _run(instance, week, console)
     tables = tables_of(settings)
+    for week in complete:
+        report_week(instance, settings, tables, week)
     migration = open_migration(settings)
     found = standing(migration, tables, complete)
     terminal.print_status(found, console)
