@@ -71,7 +71,20 @@ def serve(settings: Settings, port: int) -> None:
 
 
 @contextmanager
+def open_instance() -> Generator[dg.DagsterInstance]:
+    """Open the instance of the prepared environment for many events from one process.
+
+    The storages open a connection for each event unless they are told to keep one, which is what
+    the webserver tells them. No statement timeout; a connection is made anew after a minute, so that
+    none grows stale while a table loads.
+    """
+    with dg.DagsterInstance.get() as opened:
+        opened.optimize_for_webserver(statement_timeout=0, pool_recycle=60, max_overflow=20)
+        yield opened
+
+
+@contextmanager
 def instance(settings: Settings) -> Generator[dg.DagsterInstance]:
-    """Open the instance that this folder's dagster.yaml describes."""
-    with environment(settings, os.environ, Path.cwd()), dg.DagsterInstance.get() as opened:
+    """Prepare the environment and open the instance that this folder's dagster.yaml describes."""
+    with environment(settings, os.environ, Path.cwd()), open_instance() as opened:
         yield opened

@@ -17,7 +17,7 @@ import yaml
 from rich.console import Console
 
 from migration_assets.defs.build import calendar_of, tables_of
-from migration_assets.defs.instance import environment, serve
+from migration_assets.defs.instance import environment, open_instance, serve
 from migration_assets.defs.launch import RunOutcome, run_week
 from migration_assets.defs.report import report_week
 from migration_assets.defs.resources import embedded_folder, open_migration
@@ -45,7 +45,7 @@ def tour(folder: Path, *, source: Path | None, weeks: int, scale: int, port: int
         business.create(settings.source, scale=scale)
         console.print(f"a business on SQLite: {settings.source.relative_to(folder)}")
     with environment(settings, os.environ, folder):
-        with dg.DagsterInstance.get() as instance:
+        with open_instance() as instance:
             proved = _live(instance, settings, console, scale=scale, own=source is not None)
         if port is not None:
             console.print(f"Dagster opens on http://127.0.0.1:{port} (Ctrl-C ends it)")
