@@ -74,9 +74,9 @@ def serve(settings: Settings, port: int) -> None:
 def open_instance() -> Generator[dg.DagsterInstance]:
     """Open the instance of the prepared environment for many events from one process.
 
-    The storages open a connection for each event unless they are told to keep one, which is what
-    the webserver tells them. No statement timeout; a connection is made anew after a minute, so that
-    none grows stale while a table loads.
+    The storages open a connection for each event unless they are told to keep one, as the webserver
+    does. No statement timeout; a connection is made anew after a minute, so that none grows stale
+    while a table loads.
     """
     with dg.DagsterInstance.get() as opened:
         opened.optimize_for_webserver(statement_timeout=0, pool_recycle=60, max_overflow=20)
