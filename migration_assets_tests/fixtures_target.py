@@ -1,7 +1,7 @@
 """Rows on a real PostgreSQL, by the way that a delta takes: frame, Parquet, binary COPY, staging."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -40,6 +40,8 @@ TYPES: tuple[TargetType, ...] = (
     *(TargetType(kind=Kind.NUMERIC, precision=p, scale=s) for p, s in ((1, 0), (38, 38), (39, 0))),
     *(TargetType(kind=Kind.TIMESTAMP, form=form) for form in FORMS),
 )
+# Nothing here has to outlive the test, and syncing to a disk takes most of an example's time.
+_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a random name below it
 NO_CUT = Cut(
     source="main",
     week=date(2026, 10, 4),
@@ -77,7 +79,7 @@ def mapping_over(
 @contextmanager
 def written(mapping: TableMapping, steps: Sequence[Change | Misfit]) -> Iterator[Delta]:
     """Write a delta into a folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="migration-assets-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=_MEMORY) as folder:
         yield delta_files.write(
             LocalState(Path(folder)),
             steps,
@@ -152,9 +154,6 @@ def target_rows(mapping: TableMapping) -> st.SearchStrategy[TargetRow]:
             for c in mapping.columns
         )
     )
-
-
-Read = Callable[[], list[TargetRow]]
 
 
 def read(connection: Connection, mapping: TableMapping) -> list[TargetRow]:
