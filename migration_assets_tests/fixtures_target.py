@@ -29,6 +29,7 @@ from migration_assets.source import delta_files
 from migration_assets.state import LocalState
 from migration_assets.target import ddl, staging
 from migration_assets.target.connection import Connection
+from migration_assets_tests.fixtures_sqlite import MEMORY
 
 NUMERIC_18_2 = TargetType(kind=Kind.NUMERIC, precision=18, scale=2)
 NUMERIC_38_10 = TargetType(kind=Kind.NUMERIC, precision=38, scale=10)
@@ -40,8 +41,6 @@ TYPES: tuple[TargetType, ...] = (
     *(TargetType(kind=Kind.NUMERIC, precision=p, scale=s) for p, s in ((1, 0), (38, 38), (39, 0))),
     *(TargetType(kind=Kind.TIMESTAMP, form=form) for form in FORMS),
 )
-# Nothing here has to outlive the test, and syncing to a disk takes most of an example's time.
-_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a random name below it
 NO_CUT = Cut(
     source="main",
     week=date(2026, 10, 4),
@@ -79,7 +78,7 @@ def mapping_over(
 @contextmanager
 def written(mapping: TableMapping, steps: Sequence[Change | Misfit]) -> Iterator[Delta]:
     """Write a delta into a folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=_MEMORY) as folder:
+    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
         yield delta_files.write(
             LocalState(Path(folder)),
             steps,
