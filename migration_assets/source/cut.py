@@ -81,6 +81,7 @@ def take(
 
 
 def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) -> None:
+    where = f"source {path}"
     with (
         open_source(path, timeout=timeout) as (connection, wal),
         closing(sqlite3.connect(partial)) as copy,
@@ -88,13 +89,13 @@ def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) 
         if wal:
             # A snapshot costs a WAL source nothing: its writers go on.
             _hold(connection)
-            _backup(connection, copy, timeout, progress, restarts=0)
+            _backup(connection, copy, timeout, progress, where, restarts=0)
             return
         try:
-            _backup(connection, copy, timeout, progress, restarts=_RESTARTS)
+            _backup(connection, copy, timeout, progress, where, restarts=_RESTARTS)
         except _RestartedTooOften:
             _hold(connection)
-            _backup(connection, copy, timeout, progress, restarts=0)
+            _backup(connection, copy, timeout, progress, where, restarts=0)
 
 
 class _RestartedTooOften(Exception):  # noqa: N818 - a turn taken inside this module, not an error
@@ -111,6 +112,7 @@ def _backup(
     copy: sqlite3.Connection,
     timeout: float,
     progress: Progress | None,
+    where: str,
     *,
     restarts: int,
 ) -> None:
@@ -123,12 +125,13 @@ def _backup(
             if monotonic() > deadline:
                 raise SourceBusyError(
                     what=f"the source stayed locked for {timeout:g} s",
+                    where=where,
                     hint="run again when its long transaction has ended",
                 )
             return
         deadline = monotonic() + timeout
         done = total - remaining
-        if done < most_done:
+        if done <= most_done:  # a step that goes on ends further than the one before
             started_over += 1
             if restarts and started_over >= restarts:
                 raise _RestartedTooOften
