@@ -20,6 +20,10 @@ _UTF16 = (2, 3)
 _OLDEST_SQLITE = (3, 37, 0)
 _BUSY, _LOCKED = 5, 6
 _CODES = {
+    1: (
+        "SQLite can't run a statement on it",
+        "a collation, function or extension that only the application has is not carried",
+    ),
     3: ("permission denied", "run as the owner of the file"),
     8: ("the file can't be read without writing beside it", "run as the owner of the file"),
     11: ("the database is damaged", "check it with `PRAGMA integrity_check` and restore a backup"),

@@ -159,6 +159,28 @@ def test_a_foreign_key_to_no_table_does_not_stop_a_cut(tmp_path: Path, state: Lo
     take(state, path)
 
 
+def test_a_row_that_breaks_a_check_does_not_stop_a_cut(tmp_path: Path, state: LocalState) -> None:
+    """The application may have switched its constraints off; the row is there and is carried."""
+    path = make(
+        tmp_path / "a.sqlite",
+        "PRAGMA ignore_check_constraints = ON; CREATE TABLE t (a CHECK (a > 0));"
+        "INSERT INTO t VALUES (-1)",
+    )
+    assert rows_of(take(state, path)) == [(-1,)]
+
+
+def test_a_source_that_needs_the_applications_own_collation_is_refused_with_the_reason(
+    tmp_path: Path, state: LocalState
+) -> None:
+    """SQLite can't read an index whose order only the application knows."""
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path)) as application, application:
+        application.create_collation("house", lambda a, b: (a > b) - (a < b))
+        application.execute("CREATE TABLE t (k TEXT COLLATE house PRIMARY KEY)")
+        application.execute("INSERT INTO t VALUES ('a'), ('b')")
+    assert "collation" in refusal(state, path).hint
+
+
 # ---- harmless at the source
 
 
