@@ -13,6 +13,7 @@ _HASH_DIGITS = 8
 # Every table has these already: https://www.postgresql.org/docs/current/ddl-system-columns.html
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _UPPER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+_MAX_ASSET_NAME = 100  # characters; the name is a folder's too, and file systems end at 255 bytes
 _ASSET_NAME = re.compile(r"[A-Za-z0-9_]+")
 _LOOKS_HASHED = re.compile(rf".*_[0-9a-f]{{{_HASH_DIGITS}}}")
 
@@ -23,7 +24,7 @@ def _hash(name: str) -> str:
 
 def fold(name: str) -> str:
     """Fold ASCII letters to lower case; a name over 63 bytes carries a hash of the whole name."""
-    folded = name.translate(_UPPER)
+    folded = name.translate(_UPPER) or "_"  # SQLite allows the empty name, PostgreSQL does not
     return folded if len(folded.encode()) <= _MAX_BYTES else with_hash(folded, name)
 
 
@@ -61,8 +62,9 @@ class TableNames:
     indexes: Mapping[str, str]
 
 
-# The declared key, where another index serves as the target's key; no index can be called so.
-DECLARED_KEY = "primary key"
+# The declared key, where another index serves as the target's key. No index can be called so:
+# SQLite keeps names that start with sqlite_ for itself.
+DECLARED_KEY = "sqlite_primary_key"
 
 
 def allocate(tables: Sequence[SourceTable]) -> dict[str, TableNames]:
@@ -97,6 +99,8 @@ def asset_name(table: str) -> str:
 
     A plain name that ends like a hashed one is hashed too, so that no two tables ever share a key.
     """
-    if _ASSET_NAME.fullmatch(table) and not _LOOKS_HASHED.fullmatch(table):
+    plain = _ASSET_NAME.fullmatch(table) and len(table) <= _MAX_ASSET_NAME
+    if plain and not _LOOKS_HASHED.fullmatch(table):
         return table
-    return re.sub(r"[^A-Za-z0-9_]+", "_", table).strip("_") + "_" + _hash(table)
+    readable = re.sub(r"[^A-Za-z0-9_]+", "_", table[:_MAX_ASSET_NAME]).strip("_")
+    return readable + "_" + _hash(table)
