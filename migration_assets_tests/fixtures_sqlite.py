@@ -90,9 +90,7 @@ values: st.SearchStrategy[SqliteValue] = st.one_of(
 def insert(connection: sqlite3.Connection, table: str, rows: Iterable[Sequence[object]]) -> None:
     """Insert rows; one that a constraint of the table refuses is left out."""
     for row in rows:
-        slots = ", ".join(
-            "CAST(? AS TEXT)" if isinstance(v, UndecodableText) else "?" for v in row
-        )
+        slots = ", ".join("CAST(? AS TEXT)" if isinstance(v, UndecodableText) else "?" for v in row)
         plain = [v.raw if isinstance(v, UndecodableText) else v for v in row]
         with suppress(sqlite3.IntegrityError):  # OR IGNORE leaves a rowid of another type to raise
             connection.execute(f"INSERT OR IGNORE INTO {quote(table)} VALUES ({slots})", plain)

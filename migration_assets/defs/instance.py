@@ -61,7 +61,9 @@ def environment(
 def serve(settings: Settings, port: int) -> None:
     """Run Dagster's webserver and daemon on 127.0.0.1 until they are stopped."""
     with environment(settings, os.environ, Path.cwd()):
-        command = ["-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)]
+        superseded = "ignore:Function `dev_command` is superseded"  # by a package we don't need
+        command = ["-W", superseded, "-m", "dagster", "dev"]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
         with subprocess.Popen([sys.executable, *command]) as server:  # noqa: S603 - our own
             try:
                 server.wait()

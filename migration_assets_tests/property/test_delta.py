@@ -145,9 +145,7 @@ def carry(folder: Path, older: Cut, newer: Cut, mapping: TableMapping) -> Model:
     """Load the older cut whole, then carry the model to the newer one by the delta."""
     model = Model(mapping)
     table = table_of(newer)
-    model.apply(
-        write(folder, everything(older, table, mapping), mapping, older, Scope.EVERYTHING)
-    )
+    model.apply(write(folder, everything(older, table, mapping), mapping, older, Scope.EVERYTHING))
     assert model.state() == reference(older, mapping)
     model.apply(write(folder, changes(older, newer, table, mapping), mapping, newer, Scope.CHANGES))
     return model

@@ -92,9 +92,7 @@ def refusal(state: LocalState, path: Path, timeout: float = 0.2) -> MigrationErr
 
 
 @pytest.mark.parametrize("journal", JOURNALS)
-def test_a_cut_is_the_source_page_by_page(
-    tmp_path: Path, state: LocalState, journal: str
-) -> None:
+def test_a_cut_is_the_source_page_by_page(tmp_path: Path, state: LocalState, journal: str) -> None:
     """Same rows, same pages; its manifest says what it is."""
     path = source(tmp_path / "app", journal)
     cut = take(state, path)
@@ -235,9 +233,7 @@ def test_the_files_of_a_running_application_stay_its_own(
             application.execute("INSERT INTO t VALUES (1000, 5, '')")
 
 
-def test_a_wal_that_a_crash_left_is_read_and_not_touched(
-    tmp_path: Path, state: LocalState
-) -> None:
+def test_a_wal_that_a_crash_left_is_read_and_not_touched(tmp_path: Path, state: LocalState) -> None:
     """What a killed application had committed is in the cut; its files stay for its recovery."""
     running = source(tmp_path / "running", "WAL")
     crashed = tmp_path / "crashed" / "app.sqlite"
@@ -362,7 +358,12 @@ def test_progress_counts_pages_up_to_all(tmp_path: Path, state: LocalState) -> N
     seen: list[tuple[int, int]] = []
     path = source(tmp_path / "app", "WAL", rows=8_000)
     cut = cuts.take(
-        state, "main", path, WEEK, timeout=5, progress=lambda done, total: seen.append((done, total))
+        state,
+        "main",
+        path,
+        WEEK,
+        timeout=5,
+        progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == sorted(seen)
     assert seen[-1] == (cut.pages, cut.pages)
