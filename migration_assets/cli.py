@@ -6,6 +6,7 @@ needs none of it.
 
 import difflib
 import os
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,8 @@ Tables = Annotated[
 
 def main() -> None:
     """Run the command line; our errors become one message and an exit code."""
+    # A service manager ends us by SIGTERM: what we started has to be stopped then, too.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         app()
     except SettingsError as error:

@@ -1,7 +1,6 @@
 """Dagster's instance for the command line: where its files lie, and its storage."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Generator, MutableMapping
@@ -68,7 +67,9 @@ def serve(settings: Settings, port: int) -> None:
             try:
                 server.wait()
             except KeyboardInterrupt:
-                server.send_signal(signal.SIGINT)
+                pass  # how a person ends it
+            finally:
+                server.terminate()
                 server.wait()
 
 

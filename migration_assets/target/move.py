@@ -38,10 +38,9 @@ from migration_assets.target.sqlstate import translate
 from migration_assets.verify.digest import combine
 from migration_assets.verify.prove import prove, target_digest
 
-
 _QUARANTINE_HINT = (
-    "if somebody changed migration.quarantine, `--acknowledge foreign_writes` makes the table's part"
-    " of it anew from the cut; if nobody did, keep both cuts and report it"
+    "if somebody changed migration.quarantine, `--acknowledge foreign_writes` makes the table's"
+    " part of it anew from the cut; if nobody did, keep both cuts and report it"
 )
 
 
