@@ -59,7 +59,8 @@ def migration_of(source: Path, state: Path, url: str, **settings: object) -> Mig
         "connect_patience": 2.0,
         "lock_timeout": 10.0,
     }
-    chosen = Settings(**(fields | settings))
+    fields |= settings
+    chosen = Settings(**fields)
     return Migration(settings=chosen, state=LocalState(chosen.state), target=chosen.connection())
 
 
@@ -157,8 +158,8 @@ def snapshot(migration: Migration) -> dict[str, list[Row]]:
     """Return everything that a move may change: all tables but the notes of failed attempts."""
     with on_target(migration) as connection:
         names = connection.execute(
-            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('public', 'migration')"
-            " AND tablename <> 'attempt' ORDER BY 1, 2"
+            "SELECT schemaname, tablename FROM pg_tables WHERE tablename <> 'attempt'"
+            " AND schemaname IN ('public', 'migration') ORDER BY 1, 2"
         ).fetchall()
         return {
             table: connection.execute(

@@ -39,7 +39,7 @@ from migration_assets.verify.digest import combine
 from migration_assets.verify.prove import prove, target_digest
 
 _QUARANTINE_HINT = (
-    "if somebody changed migration.quarantine, `--acknowledge foreign_writes` makes the table's"
+    "if somebody changed migration.quarantine, `--acknowledge foreign_writes` makes this table's"
     " part of it anew from the cut; if nobody did, keep both cuts and report it"
 )
 

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,7 @@ INSERT INTO shelf VALUES (1);
 """
 
 
-def connected_as(migration: Migration, **parts: object) -> Migration:
+def connected_as(migration: Migration, **parts: str | int | None) -> Migration:
     """Return the same migration with other parts in its target's URL."""
     url = conninfo.make_conninfo(migration.target.url, **parts)
     target = replace(migration.target, url=url)
@@ -62,10 +63,8 @@ def failure(migration: Migration, number: int = 1, table: str = "book") -> Migra
     assert isinstance(result, MigrationError), result
     told = [result, result.__cause__, *getattr(result, "__notes__", [])]
     noted: list[object] = []
-    try:
+    with suppress(psycopg.Error):  # what can't be reached has no notes
         noted = [m for (m,) in target_rows(migration, "SELECT message FROM migration.attempt")]
-    except psycopg.Error:
-        pass  # what can't be reached has no notes
     for text in map(str, [*told, *noted]):
         assert PASSWORD not in text
         assert SECRET not in text
@@ -379,7 +378,7 @@ def test_a_constraint_of_the_target_that_refuses_a_row_is_named_without_the_row(
     change(
         migration,
         f"INSERT INTO book VALUES (3, '{SECRET} three', 300)",
-        f"INSERT INTO book VALUES (4, NULL, 300)",
+        "INSERT INTO book VALUES (4, NULL, 300)",
     )
     before = snapshot(migration)
     error = failure(migration, 2)

@@ -1,4 +1,4 @@
-"""What the target's catalogue shows after a load: types, keys, indexes, and nothing of ours left."""
+"""What the target's catalogue shows after a load: types, keys, indexes, nothing left over."""
 
 from pathlib import Path
 
