@@ -37,7 +37,7 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
     catalog = select(known_catalog(settings, state), settings.include, settings.exclude)
     names = [t.name for t in catalog.tables]
     partitions = weekly(weeks)
-    job = weekly_job(partitions)
+    job = weekly_job()
     with warnings.catch_warnings():
         # Partitioned checks are a preview in this release of Dagster, which is pinned.
         warnings.simplefilter("ignore", PreviewWarning)
