@@ -6,6 +6,7 @@ needs none of it.
 
 import difflib
 import os
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,8 @@ Tables = Annotated[
 
 def main() -> None:
     """Run the command line; our errors become one message and an exit code."""
+    # A service manager ends us by SIGTERM: what we started has to be stopped then, too.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         app()
     except SettingsError as error:
@@ -72,6 +75,7 @@ def run(
     from migration_assets.defs.build import calendar_of, tables_of
     from migration_assets.defs.instance import instance
     from migration_assets.defs.launch import run_week
+    from migration_assets.defs.report import report_week
     from migration_assets.report import terminal
 
     settings = _settings()
@@ -85,14 +89,18 @@ def run(
             expected="to run after the first week's last day",
         )
     guards = _known_guards(acknowledge or [])
-    names = _known_tables(table, tables_of(settings))
+    known = tables_of(settings)
+    names = _known_tables(table, known)
     with instance(settings) as opened:
         outcome = run_week(opened, chosen, tables=names, acknowledged=guards)
+        unreported = report_week(opened, settings, known, chosen)
         console = terminal.console()
         for step, reason in outcome.failures.items():
             console.print(f"failed: {step}", style="red", markup=False)
             console.print(reason, markup=False, soft_wrap=True)
         console.print(f"week {chosen}: {'proved equal' if outcome.success else 'not complete'}")
+        if unreported:
+            console.print(unreported, style="red", markup=False)
         console.print(f"run {outcome.run_id}", style="dim")
     if not outcome.success:
         raise typer.Exit(FAILED)

@@ -50,7 +50,9 @@ _CRON_FIELDS = 5
 class Settings(BaseModel):
     """What one migration is: where from, where to, when, and what is left alone."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     source: Path
     target: str = Field(repr=False)
@@ -143,6 +145,13 @@ def _read_file(file: Path) -> dict[str, Any]:
             what="not valid YAML",
             where=f"{file}, line {mark.line + 1}" if mark else str(file),
             expected="lines such as `source: /var/lib/app/app.sqlite`",
+        ) from None
+    except ValueError as error:  # of a date such as 2026-02-30; YAML makes dates by itself
+        encoded = isinstance(error, UnicodeDecodeError)
+        raise SettingsError(
+            what="not UTF-8" if encoded else "it holds a date that is not in the calendar",
+            where=str(file),
+            expected="a text file in UTF-8" if encoded else f"for example `{_EXAMPLES['first_week']}`",
         ) from None
     if content is None:
         return {}

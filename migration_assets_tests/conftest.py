@@ -1,3 +1,7 @@
 """The test suite's fixture plugins, one per concern."""
 
-pytest_plugins = ["migration_assets_tests.fixtures_postgres"]
+pytest_plugins = [
+    "migration_assets_tests.fixtures_postgres",
+    "migration_assets_tests.fixtures_sqlite",
+    "migration_assets_tests.fixtures_migration",
+]

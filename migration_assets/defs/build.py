@@ -11,6 +11,7 @@ from dagster import BetaWarning, PreviewWarning
 from migration_assets.defs.assets import aurora_schema, source_cut
 from migration_assets.defs.io_manager import DeltaIOManager
 from migration_assets.defs.partitions import weekly
+from migration_assets.defs.report import report_sensors, report_spec
 from migration_assets.defs.resources import MigrationResource
 from migration_assets.defs.schedules import weekly_job, weekly_schedule
 from migration_assets.defs.tables import aurora_asset, delta_asset
@@ -34,6 +35,7 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
     state = LocalState(settings.state)
     weeks = calendar(settings, state, now)
     catalog = select(known_catalog(settings, state), settings.include, settings.exclude)
+    names = [t.name for t in catalog.tables]
     partitions = weekly(weeks)
     job = weekly_job()
     with warnings.catch_warnings():
@@ -49,17 +51,18 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
             )
         ]
         shared = [
-            source_cut(partitions, frozenset(t.name for t in catalog.tables)),
+            source_cut(partitions, frozenset(names)),
             aurora_schema(partitions),
         ]
         return dg.Definitions(
-            assets=[*shared, *tables],
+            assets=[*shared, *tables, report_spec(partitions, names)],
             jobs=[job],
+            sensors=report_sensors(names),
             schedules=[weekly_schedule(job, weeks, settings.cron)],
             resources={
                 "migration": MigrationResource(),
                 "delta_io_manager": DeltaIOManager(
-                    state, {asset_name(t.name): t.name for t in catalog.tables}
+                    state, {asset_name(name): name for name in names}
                 ),
             },
             # Runs from the UI or a backfill ignore a job's own executor, so it is set for all.

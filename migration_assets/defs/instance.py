@@ -1,7 +1,6 @@
 """Dagster's instance for the command line: where its files lie, and its storage."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Generator, MutableMapping
@@ -61,17 +60,34 @@ def environment(
 def serve(settings: Settings, port: int) -> None:
     """Run Dagster's webserver and daemon on 127.0.0.1 until they are stopped."""
     with environment(settings, os.environ, Path.cwd()):
-        command = ["-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)]
+        superseded = "ignore:Function `dev_command` is superseded"  # by a package we don't need
+        command = ["-W", superseded, "-m", "dagster", "dev"]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
         with subprocess.Popen([sys.executable, *command]) as server:  # noqa: S603 - our own
             try:
                 server.wait()
             except KeyboardInterrupt:
-                server.send_signal(signal.SIGINT)
+                pass  # how a person ends it
+            finally:
+                server.terminate()
                 server.wait()
 
 
 @contextmanager
+def open_instance() -> Generator[dg.DagsterInstance]:
+    """Open the instance of the prepared environment for many events from one process.
+
+    The storages open a connection for each event unless they are told to keep one, as the webserver
+    does. No statement timeout; a connection is made anew after a minute, so that none grows stale
+    while a table loads.
+    """
+    with dg.DagsterInstance.get() as opened:
+        opened.optimize_for_webserver(statement_timeout=0, pool_recycle=60, max_overflow=20)
+        yield opened
+
+
+@contextmanager
 def instance(settings: Settings) -> Generator[dg.DagsterInstance]:
-    """Open the instance that this folder's dagster.yaml describes."""
-    with environment(settings, os.environ, Path.cwd()), dg.DagsterInstance.get() as opened:
+    """Prepare the environment and open the instance that this folder's dagster.yaml describes."""
+    with environment(settings, os.environ, Path.cwd()), open_instance() as opened:
         yield opened

@@ -5,8 +5,11 @@ afresh each time. In its fourth week a table fails for a reason that happens in 
 gave the target a rule that the source's rows break. The table's partition is mended alone.
 """
 
+import fcntl
 import os
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -17,10 +20,12 @@ import yaml
 from rich.console import Console
 
 from migration_assets.defs.build import calendar_of, tables_of
-from migration_assets.defs.instance import environment, serve
+from migration_assets.defs.instance import environment, open_instance, serve
 from migration_assets.defs.launch import RunOutcome, run_week
+from migration_assets.defs.report import report_week
 from migration_assets.defs.resources import embedded_folder, open_migration
 from migration_assets.demo import business, life
+from migration_assets.errors import SettingsError
 from migration_assets.report import terminal
 from migration_assets.settings import ENVIRONMENT, Settings, load
 from migration_assets.step import standing, verify
@@ -39,13 +44,37 @@ def tour(folder: Path, *, source: Path | None, weeks: int, scale: int, port: int
     through `weeks`. Dagster stays open on `port` until it is stopped; None leaves it closed.
     """
     console = terminal.console()
-    settings = _prepare(folder, source, weeks)
-    if source is None:
-        business.create(settings.source, scale=scale)
-        console.print(f"a business on SQLite: {settings.source.relative_to(folder)}")
+    with _alone(folder):
+        settings = _prepare(folder, source, weeks)
+        if source is None:
+            business.create(settings.source, scale=scale)
+            console.print(f"a business on SQLite: {settings.source.relative_to(folder)}")
+        return _show(folder, settings, console, scale=scale, own=source is not None, port=port)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Refuse a second demo in this folder: it would take the first one's files away."""
+    home = folder / ".migration"
+    home.mkdir(mode=0o700, exist_ok=True)
+    with (home / "demo.lock").open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingsError(
+                what="a demo runs in this folder already",
+                where=str(folder),
+                hint="end it with Ctrl-C in its terminal, or use another folder",
+            ) from error
+        yield
+
+
+def _show(
+    folder: Path, settings: Settings, console: Console, *, scale: int, own: bool, port: int | None
+) -> bool:
     with environment(settings, os.environ, folder):
-        with dg.DagsterInstance.get() as instance:
-            proved = _live(instance, settings, console, scale=scale, own=source is not None)
+        with open_instance() as instance:
+            proved = _live(instance, settings, console, scale=scale, own=own)
         if port is not None:
             console.print(f"Dagster opens on http://127.0.0.1:{port} (Ctrl-C ends it)")
             serve(settings, port)
@@ -90,6 +119,8 @@ def _live(
         else:
             _run(instance, week, console)
     tables = tables_of(settings)
+    for week in complete:
+        report_week(instance, settings, tables, week)
     migration = open_migration(settings)
     found = standing(migration, tables, complete)
     terminal.print_status(found, console)

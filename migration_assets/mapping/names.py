@@ -14,6 +14,8 @@ _HASH_DIGITS = 8
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _UPPER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _ASSET_NAME = re.compile(r"[A-Za-z0-9_]+")
+# A table's deltas and lock are called so too, and file systems end names at 255 bytes.
+_MAX_ASSET_NAME = 100
 _LOOKS_HASHED = re.compile(rf".*_[0-9a-f]{{{_HASH_DIGITS}}}")
 
 
@@ -23,7 +25,7 @@ def _hash(name: str) -> str:
 
 def fold(name: str) -> str:
     """Fold ASCII letters to lower case; a name over 63 bytes carries a hash of the whole name."""
-    folded = name.translate(_UPPER)
+    folded = name.translate(_UPPER) or "_"  # SQLite allows the empty name, PostgreSQL does not
     return folded if len(folded.encode()) <= _MAX_BYTES else with_hash(folded, name)
 
 
@@ -61,8 +63,9 @@ class TableNames:
     indexes: Mapping[str, str]
 
 
-# The declared key, where another index serves as the target's key; no index can be called so.
-DECLARED_KEY = "primary key"
+# The declared key, where another index serves as the target's key. No index can be called so:
+# SQLite keeps names that start with sqlite_ for itself.
+DECLARED_KEY = "sqlite_primary_key"
 
 
 def allocate(tables: Sequence[SourceTable]) -> dict[str, TableNames]:
@@ -97,6 +100,8 @@ def asset_name(table: str) -> str:
 
     A plain name that ends like a hashed one is hashed too, so that no two tables ever share a key.
     """
-    if _ASSET_NAME.fullmatch(table) and not _LOOKS_HASHED.fullmatch(table):
+    plain = _ASSET_NAME.fullmatch(table) and not _LOOKS_HASHED.fullmatch(table)
+    if plain and len(table) <= _MAX_ASSET_NAME:
         return table
-    return re.sub(r"[^A-Za-z0-9_]+", "_", table).strip("_") + "_" + _hash(table)
+    readable = re.sub(r"[^A-Za-z0-9_]+", "_", table).strip("_")
+    return f"{readable[:_MAX_ASSET_NAME]}_{_hash(table)}"

@@ -26,17 +26,19 @@ def read_catalog(
     """Read all tables, in name order; `include` and `exclude` are shell patterns of table names."""
     tables: list[SourceTable] = []
     left_out: dict[str, str] = {}
+    wanted, unwanted = tuple(include), tuple(exclude)
     rows = connection.execute(
-        "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' ORDER BY name"
+        "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' ORDER BY name"
     ).fetchall()
-    for name, kind, without_rowid in rows:
+    for name, kind, without_rowid, strict in rows:
         if name.lower().startswith("sqlite_"):
             continue
-        reason = _reason_to_leave_out(name, kind, tuple(include), tuple(exclude))
+        reason = _reason_to_leave_out(name, kind, wanted, unwanted)
         if reason:
             left_out[name] = reason
         else:
-            tables.append(_read_table(connection, source, name, without_rowid=bool(without_rowid)))
+            table = _read_table(connection, source, name, without_rowid=bool(without_rowid))
+            tables.append(_without_any(table) if strict else table)
     fingerprint = _fingerprint(tables)
     return Catalog(source=source, tables=tuple(tables), left_out=left_out, fingerprint=fingerprint)
 
@@ -130,6 +132,18 @@ def _read_table(
         without_rowid=without_rowid,
         rowid_alias=alias,
     )
+
+
+def _without_any(table: SourceTable) -> SourceTable:
+    """Return a strict table with its ANY columns as untyped ones.
+
+    There ANY converts nothing; in any other table the word has NUMERIC affinity
+    (https://sqlite.org/stricttables.html, section 2).
+    """
+    columns = tuple(
+        replace(c, declared="") if c.declared.upper() == "ANY" else c for c in table.columns
+    )
+    return replace(table, columns=columns)
 
 
 def _read_indexes(

@@ -221,6 +221,9 @@ def _initialise(folder: Path, account: Account | None, lock: int) -> _State:
             "--username=postgres",
             f"--pwfile={password_file}",
             "--auth=scram-sha-256",
+            # Iterations slow down the guessing of weak passwords; ours is random. Dagster's storage
+            # opens a connection for each of a run's hundreds of events.
+            "--set=scram_iterations=1",
             "--encoding=UTF8",
             "--locale=C",
             "--no-instructions",

@@ -13,7 +13,7 @@ import pytest
 import migration_assets
 
 ROOT = Path(migration_assets.__file__).parents[1]
-DAGSTERS_OWN = {"storage", "history", "schedules", ".telemetry", ".logs_queue"}
+DAGSTERS_OWN = {"storage", "history", "schedules"}
 WATCH_SECONDS = 60  # the watcher polls; a busy machine may take a few seconds
 
 

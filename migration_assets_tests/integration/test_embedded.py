@@ -5,6 +5,7 @@ for both, and where the expected outcome differs it says how.
 """
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ from migration_assets.target.embedded import (
     EmbeddedServer,
     ensure_database,
     remove,
+    running,
     start,
     stop,
 )
@@ -71,6 +73,14 @@ def _alive(pid: int) -> bool:
         return False
 
 
+def _kill(pid: int) -> None:
+    """Kill a process and wait until it is gone, which is a moment after the signal is sent."""
+    process = os.pidfd_open(pid)
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+    select.select([process], [], [])
+    os.close(process)
+
+
 def test_start_again_returns_the_running_server(server_folder: Path) -> None:
     """Starting is idempotent."""
     assert start(server_folder, options=FAST) == start(server_folder)
@@ -98,6 +108,15 @@ def test_stop_ends_the_server_and_its_sessions(server_folder: Path) -> None:
     stop(server_folder)
 
 
+def test_running_tells_whether_the_server_runs(server_folder: Path) -> None:
+    """Without a folder, started, stopped."""
+    assert not running(server_folder)
+    start(server_folder, options=FAST)
+    assert running(server_folder)
+    stop(server_folder)
+    assert not running(server_folder)
+
+
 def test_stop_without_a_server_does_nothing(server_folder: Path) -> None:
     """A stop makes no folder and no server."""
     stop(server_folder)
@@ -108,7 +127,7 @@ def test_server_starts_after_it_was_killed(server_folder: Path) -> None:
     """A killed server leaves its process id and children behind; the data survive."""
     killed = start(server_folder)
     _execute(killed, "CREATE TABLE kept AS SELECT 42 AS n")
-    os.kill(killed.pid, signal.SIGKILL)
+    _kill(killed.pid)
     server = start(server_folder)
     assert (killed.data / "postmaster.pid").read_text().splitlines()[0] == str(server.pid)
     assert server.pid != killed.pid
