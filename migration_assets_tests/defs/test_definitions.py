@@ -9,6 +9,7 @@ import pytest
 from migration_assets.defs.assets import EVERY_TABLE_HAS_AN_ASSET
 from migration_assets.defs.checks import CONTENT_DIGEST, QUARANTINE, ROW_COUNT
 from migration_assets.defs.partitions import weekly
+from migration_assets.defs.report import MIGRATION_REPORT
 from migration_assets.defs.tables import aurora_key, delta_key
 from migration_assets.errors import SourceError
 from migration_assets.weeks import Weeks
@@ -77,6 +78,7 @@ def test_every_table_has_a_delta_and_a_copy_beside_the_shared_assets(offline: Pi
         "delta/orders",
         "aurora/customers",
         "aurora/orders",
+        "migration_report",
     }
 
 
@@ -94,6 +96,7 @@ def test_the_lineage_runs_from_the_cut_over_the_delta_to_the_target(offline: Pip
         "delta/orders": {"source_cut"},
         "aurora/customers": {"delta/customers", "aurora_schema"},
         "aurora/orders": {"delta/orders", "aurora_schema"},
+        "migration_report": {"source_cut", "aurora/customers", "aurora/orders"},
     }
 
 
@@ -109,6 +112,7 @@ def test_groups_and_kinds_say_where_an_asset_lives(offline: Pipeline) -> None:
     assert (groups["source_cut"], groups["aurora_schema"]) == ("source", "aurora")
     assert kinds["source_cut"] == {"sqlite"}
     assert kinds["delta/orders"] == {"polars", "parquet"}
+    assert (groups["migration_report"], kinds["migration_report"]) == ("report", {"markdown"})
     assert kinds["aurora/orders"] == kinds["aurora_schema"] == {"postgres"}
 
 
@@ -177,11 +181,12 @@ def test_every_table_has_its_three_checks_by_week(offline: Pipeline) -> None:
 
 
 def test_the_weekly_job_carries_everything(offline: Pipeline) -> None:
-    """All assets and all checks of a week, by one partition key."""
+    """Every asset that is computed, and every check, by one partition key; sensors report."""
     definitions = offline.definitions()
     job = definitions.resolve_job_def("weekly_migration")
     graph = definitions.resolve_asset_graph()
-    assert job.asset_layer.selected_asset_keys == graph.get_all_asset_keys()
+    assert job.asset_layer.selected_asset_keys == graph.materializable_asset_keys
+    assert graph.get_all_asset_keys() - graph.materializable_asset_keys == {MIGRATION_REPORT}
     assert job.asset_layer.asset_graph.asset_check_keys == graph.asset_check_keys
     assert job.partitions_def == graph.get(aurora_key("orders")).partitions_def
 
@@ -205,10 +210,10 @@ def test_hostile_table_names_get_valid_keys_of_their_own(make_offline: MakePipel
     offline = make_offline("".join(f"CREATE TABLE {name} (id INTEGER);" for name in quoted))
     definitions = offline.definitions()
     dg.Definitions.validate_loadable(definitions)
-    expected = {"source_cut", "aurora_schema"}
+    expected = {"source_cut", "aurora_schema", "migration_report"}
     expected |= {delta_key(name).to_user_string() for name in HOSTILE}
     expected |= {aurora_key(name).to_user_string() for name in HOSTILE}
-    assert len(expected) == 2 + 2 * len(HOSTILE)
+    assert len(expected) == 3 + 2 * len(HOSTILE)
     assert keys_of(definitions) == expected
 
 

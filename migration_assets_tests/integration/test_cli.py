@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -82,7 +83,8 @@ class Site:
 
     def type_in(self, *arguments: str) -> Done:
         """Run a command in this process, which saves it the imports, and in that environment."""
-        kept, stdout, stderr = dict(os.environ), io.StringIO(), io.StringIO()
+        kept, on_sigterm = dict(os.environ), signal.getsignal(signal.SIGTERM)
+        stdout, stderr = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["migration-assets", *arguments])
             os.environ.clear()
@@ -98,6 +100,7 @@ class Site:
             finally:
                 os.environ.clear()
                 os.environ.update(kept)
+                signal.signal(signal.SIGTERM, on_sigterm)
         assert isinstance(ended.value.code, int)
         return Done(arguments, ended.value.code, stdout.getvalue(), stderr.getvalue())
 

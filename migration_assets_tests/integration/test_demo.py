@@ -143,10 +143,9 @@ def test_the_demo_carries_ones_own_file(place: Place, tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"just a text\n" * 20, "the file is no SQLite database"),
-        (b"", "the file is empty"),
         (b"SQLite format 3\0" + b"\xff" * 4096, "source"),
     ],
-    ids=["text", "empty", "damaged"],
+    ids=["text", "damaged"],
 )
 def test_a_file_that_is_no_database_ends_with_one_message(
     place: Place, tmp_path: Path, content: bytes, said: str
@@ -162,12 +161,3 @@ def test_a_file_that_is_no_database_ends_with_one_message(
     assert "Traceback" not in printed
     assert not running(place.state("own") / "postgres")
     assert own.read_bytes() == content
-
-
-def test_a_missing_file_ends_with_one_message(place: Place, tmp_path: Path) -> None:
-    """As any other command says it."""
-    done = place.demo("--source", str(tmp_path / "nowhere.sqlite"))
-    printed = done.stdout + done.stderr
-    assert done.returncode == 1
-    assert "nowhere.sqlite: there is no such file" in printed
-    assert "Traceback" not in printed
