@@ -90,9 +90,7 @@ values: st.SearchStrategy[SqliteValue] = st.one_of(
 def insert(connection: sqlite3.Connection, table: str, rows: Iterable[Sequence[object]]) -> None:
     """Insert rows; one that a constraint of the table refuses is left out."""
     for row in rows:
-        slots = ", ".join(
-            "CAST(? AS TEXT)" if isinstance(v, UndecodableText) else "?" for v in row
-        )
+        slots = ", ".join("CAST(? AS TEXT)" if isinstance(v, UndecodableText) else "?" for v in row)
         plain = [v.raw if isinstance(v, UndecodableText) else v for v in row]
         with suppress(sqlite3.IntegrityError):  # OR IGNORE leaves a rowid of another type to raise
             connection.execute(f"INSERT OR IGNORE INTO {quote(table)} VALUES ({slots})", plain)
@@ -173,7 +171,7 @@ def proposed(cut: Cut, name: str = "t", schema: str = "public") -> TableMapping:
 def shared_folder() -> Iterator[Path]:
     """Return a folder that every user may enter, which pytest's own folders are not."""
     folder = Path(tempfile.mkdtemp(prefix="migration-assets-test-"))
-    folder.chmod(0o755)  # noqa: S103 - made to be entered by another user
+    folder.chmod(0o755)
     yield folder
     for found in folder.rglob("*"):
         if found.is_dir():

@@ -1,4 +1,4 @@
-"""Rows on a real PostgreSQL, by the way that a delta takes: frame, Parquet, binary COPY, staging."""
+"""Rows on a real PostgreSQL, by the way a delta takes: frame, Parquet, binary COPY, staging."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -132,7 +132,9 @@ _short_decimals = st.floats(allow_nan=False, allow_infinity=False).map(
 _target_values: dict[Kind, st.SearchStrategy[TargetValue]] = {
     Kind.BIGINT: st.integers(-(2**63), 2**63 - 1),
     Kind.DOUBLE: st.one_of(st.floats(allow_nan=False), st.sampled_from([0.0, -0.0])),
-    Kind.TEXT: st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9),
+    Kind.TEXT: st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9
+    ),
     Kind.BYTEA: st.binary(max_size=9),
     Kind.BOOLEAN: st.booleans(),
     Kind.DATE: st.dates(),

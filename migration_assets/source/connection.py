@@ -60,7 +60,9 @@ def source_error(error: sqlite3.Error, where: str) -> MigrationError:
             where=where,
             hint="run again when its long transaction has ended",
         )
-    what, hint = _CODES.get(extended) or _CODES.get(code, (f"SQLite result code {code}", "see sqlite.org/rescode.html"))
+    what, hint = _CODES.get(extended) or _CODES.get(
+        code, (f"SQLite result code {code}", "see sqlite.org/rescode.html")
+    )
     return SourceError(what=what, where=where, hint=hint)
 
 

@@ -49,7 +49,7 @@ _hashes = st.none() | st.integers(-(2**63), 2**63 - 1)
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[TableMapping, list[TargetRow]]:
-    """A mapping of any types with some of its rows."""
+    """Draw a mapping of any types with some of its rows."""
     types = draw(st.lists(st.sampled_from(TYPES), min_size=1, max_size=8))
     mapping = mapping_over(types)
     return mapping, draw(st.lists(target_rows(mapping), max_size=10))
@@ -173,7 +173,9 @@ def test_a_batch_ends_where_its_text_is_large() -> None:
 @pytest.mark.parametrize("name", ["op", "old_hash", "_op"])
 def test_a_column_of_the_tables_own_is_not_taken_for_a_control_column(name: str) -> None:
     """A table may have a column `op`; the delta's own is then called otherwise."""
-    mapping = mapping_over([TEXT, TEXT, TEXT], names=(name, "op", "b") if name != "op" else ("op", "old_hash", "b"))
+    mapping = mapping_over(
+        [TEXT, TEXT, TEXT], names=(name, "op", "b") if name != "op" else ("op", "old_hash", "b")
+    )
     names = (*control_columns(mapping), *(c.target for c in mapping.columns))
     assert len(set(names)) == 5
     with written(mapping, [Change(op=Op.UPDATE, old_hash=1, values=("x", "y", "z"))]) as delta:
@@ -264,6 +266,8 @@ def test_a_damaged_delta_is_noticed(state: LocalState, file: str, damage: str) -
     else:
         changed = bytearray(content)
         changed[len(changed) // 2] ^= 1
-        path.write_bytes({"truncated": content[:-1], "longer": content + b"\0"}.get(damage, changed))
+        path.write_bytes(
+            {"truncated": content[:-1], "longer": content + b"\0"}.get(damage, changed)
+        )
     with pytest.raises(StateError, match=r"week 2026-10-04[\s\S]*materialize delta/t"):
         delta_files.check(delta)

@@ -23,7 +23,10 @@ _names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0
 
 
 def _table(name: str, *indexes: SourceIndex, key: str = "k") -> SourceTable:
-    columns = (SourceColumn(name=key, declared="INTEGER", key=1), SourceColumn(name="a", declared=""))
+    columns = (
+        SourceColumn(name=key, declared="INTEGER", key=1),
+        SourceColumn(name="a", declared=""),
+    )
     return SourceTable(source="main", name=name, columns=columns, indexes=indexes)
 
 
@@ -103,9 +106,7 @@ def _all_names(tables: list[SourceTable]) -> list[str]:
 @given(st.lists(_names, unique=True, max_size=5), st.lists(_names, unique=True, max_size=4))
 @example(["t", "t_pkey", "t_k_key", "t_a_idx"], ["i", "j"])
 @example(["T" * 63, "t" * 63], ["i"])
-def test_tables_keys_and_indexes_share_one_namespace(
-    tables: list[str], indexes: list[str]
-) -> None:
+def test_tables_keys_and_indexes_share_one_namespace(tables: list[str], indexes: list[str]) -> None:
     """Every relation has a name of its own, whatever the application called its tables."""
     made = [_table(t, *(_index(f"{t}/{i}", "a", unique=True) for i in indexes)) for t in tables]
     names = _all_names(made)
