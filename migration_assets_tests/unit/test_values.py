@@ -8,7 +8,14 @@ import pytest
 from migration_assets.mapping.raw import raw_digest, row_parts, value_bytes
 from migration_assets.mapping.rows import RowFitter, key_text
 from migration_assets.mapping.types import BIGINT, DATE, NUMERIC, TEXT
-from migration_assets.mapping.values import NO_FIT, convert, render, storage_class, timestamp_form
+from migration_assets.mapping.values import (
+    NO_FIT,
+    convert,
+    fitter,
+    render,
+    storage_class,
+    timestamp_form,
+)
 from migration_assets.model import (
     ColumnMapping,
     Kind,
@@ -143,6 +150,15 @@ def test_an_unbounded_numeric_has_no_exponent(value: float) -> None:
     """As PostgreSQL prints it."""
     assert "E" not in str(convert(value, NUMERIC)).replace("E-324", "")
     assert isinstance(convert(value, NUMERIC), Decimal)
+
+
+@pytest.mark.parametrize("declared", ["TEXT", "REAL"])
+def test_an_integer_does_not_fit_where_its_column_would_make_it_something_else(
+    declared: str,
+) -> None:
+    """SQLite stores none there; one that is there all the same would not come back."""
+    column = ColumnMapping(name="v", declared=declared, target="v", type=BIGINT, not_null=False)
+    assert fitter(column)(5) == (None, "integer is no bigint")
 
 
 def test_no_conversion_is_not_null() -> None:
