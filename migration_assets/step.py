@@ -4,11 +4,12 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from migration_assets.errors import (
     GuardError,
@@ -17,7 +18,7 @@ from migration_assets.errors import (
     TargetUnavailableError,
     UnsupportedError,
 )
-from migration_assets.mapping.names import allocate
+from migration_assets.mapping.names import allocate, asset_name
 from migration_assets.mapping.propose import propose
 from migration_assets.mapping.rows import RowFitter
 from migration_assets.model import (
@@ -31,6 +32,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
+from migration_assets.report.status import Status, status
 from migration_assets.settings import Settings
 from migration_assets.source import census, delta_files
 from migration_assets.source import cut as cuts
@@ -103,12 +105,13 @@ def make_delta(migration: Migration, table: str, week: date) -> Delta:
     Where the head covers the week already, its delta stays as it was stored, or is empty.
     """
     cut = _cut_for(migration, week)
-    with _session(migration, table, week) as connection:
-        head = ledger.head(connection, migration.source, table)
-        if head is not None and cut.week <= head.week:
-            return _covered_delta(migration, connection, table, cut, head)
-        mapping = _mapping(migration, connection, table, cut, head, stored=None)
-    return _compute(migration, mapping, cut, head, replace=False)
+    with _alone(migration, table):
+        with _session(migration, table, week) as connection:
+            head = ledger.head(connection, migration.source, table)
+            if head is not None and cut.week <= head.week:
+                return _covered_delta(migration, connection, table, cut, head)
+            mapping = _mapping(migration, connection, table, cut, head, stored=None)
+        return _compute(migration, mapping, cut, head, replace=False)
 
 
 def _covered_delta(
@@ -167,7 +170,7 @@ def _carry(
     at: Callable[[str], None],
 ) -> Moved:
     cut = _cut_for(migration, week)
-    with _session(migration, table, week) as connection:
+    with _alone(migration, table), _session(migration, table, week) as connection:
         for _ in range(_ROUNDS):
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
@@ -190,6 +193,13 @@ def _carry(
         where=f"table {table}, week {week}",
         hint="let the other runs end, then run this week again",
     )
+
+
+@contextmanager
+def _alone(migration: Migration, table: str) -> Generator[None]:
+    """Hold a table's deltas: one that is made again would take its files from a running step."""
+    with migration.state.lock(f"table-{migration.source}-{asset_name(table)}"):
+        yield
 
 
 @contextmanager
@@ -272,6 +282,8 @@ def _stored_delta(migration: Migration, table: str, cut: Cut, head: Head | None)
     if delta is None or delta.cut != cut.id or delta.base_cut != (head.cut if head else None):
         return None
     if head is not None and delta.mapping_hash != head.mapping_hash:
+        return None
+    if head is None and delta_files.mapping_of(migration.state, delta) is None:
         return None
     return delta if _intact(delta) else None
 
@@ -381,6 +393,18 @@ def _head_hashes(
                 yield hasher.row_hash(values)
 
     return hashes
+
+
+def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date]) -> Status:
+    """Return where the tables stand in these weeks, from ledger and attempts."""
+    entries: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
+    where = f"target {migration.target.name}"
+    with connect(migration.target) as connection, translated(where):
+        if ledger.exists(connection):
+            entries = ledger.entries(connection, migration.source)
+            attempts = ledger.attempts(connection, migration.source)
+    return status(tables=tables, weeks=weeks, entries=entries, attempts=attempts)
 
 
 def verify(migration: Migration, table: str) -> tuple[Proof, TableMapping] | None:

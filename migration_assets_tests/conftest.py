@@ -3,4 +3,5 @@
 pytest_plugins = [
     "migration_assets_tests.fixtures_postgres",
     "migration_assets_tests.fixtures_sqlite",
+    "migration_assets_tests.fixtures_migration",
 ]

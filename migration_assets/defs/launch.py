@@ -1,5 +1,6 @@
 """Run weeks through Dagster's instance from this process: no daemon, no webserver needed."""
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -11,6 +12,8 @@ from migration_assets.defs.build import from_environment
 from migration_assets.defs.schedules import JOB
 from migration_assets.defs.tables import ACKNOWLEDGE_TAG, aurora_key, delta_key
 
+# The instance keeps every event; the console shows what this command itself has to say.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _PARTITION_TAG = "dagster/partition"
 
 
@@ -23,8 +26,12 @@ class RunOutcome:
     failures: dict[str, str]
 
 
-def weekly_job() -> dg.JobDefinition:
-    """Return the weekly job of the settings in the environment; Dagster rebuilds it by this."""
+def weekly_job(loading: str) -> dg.JobDefinition:  # noqa: ARG001
+    """Return the weekly job of the settings in the environment; Dagster rebuilds it by this.
+
+    `loading` names one loading: Dagster remembers the last job it rebuilt by the same arguments,
+    and in between tables may have been added or settings changed.
+    """
     return from_environment().resolve_job_def(JOB)
 
 
@@ -41,9 +48,10 @@ def run_week(
     if acknowledged:
         tags[ACKNOWLEDGE_TAG] = ",".join(sorted(acknowledged))
     with dg.execute_job(
-        dg.build_reconstructable_job(__name__, weekly_job.__name__),
+        dg.build_reconstructable_job(__name__, weekly_job.__name__, (uuid.uuid4().hex,)),
         instance=instance,
         tags=tags,
+        run_config=_QUIET,
         asset_selection=_selection(tables, only_targets=only_targets),
     ) as result:
         failures = {

@@ -1,6 +1,8 @@
 """The resource that hands assets their migration: settings, state folder and target."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -29,6 +31,18 @@ def open_migration(settings: Settings) -> Migration:
     return Migration(
         settings=settings, state=LocalState(settings.state), target=settings.connection(url)
     )
+
+
+@contextmanager
+def embedded_target(settings: Settings) -> Generator[Migration]:
+    """Open the migration for a command; an embedded target started for it is stopped after."""
+    folder = embedded_folder(settings)
+    was_running = not settings.embedded or embedded.running(folder)
+    try:
+        yield open_migration(settings)
+    finally:
+        if not was_running:
+            embedded.stop(folder)
 
 
 class MigrationResource(dg.ConfigurableResource[Migration]):

@@ -1,6 +1,7 @@
 """The weekly job and its schedule: from the first complete week to the last, then silent."""
 
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -12,12 +13,11 @@ from migration_assets.weeks import Weeks
 JOB = "weekly_migration"
 
 
-def weekly_job(partitions: dg.PartitionsDefinition[str]) -> UnresolvedAssetJobDefinition:
-    """Return the job that carries one week of every table."""
+def weekly_job() -> UnresolvedAssetJobDefinition:
+    """Return the job that carries one week of every table; its partitions are the assets'."""
     return dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.all(),
-        partitions_def=partitions,
         description="Take the week's cut, carry every table to it, prove each one.",
     )
 
@@ -40,7 +40,7 @@ def weekly_schedule(
         complete = weeks.complete(tick)
         if not complete:
             return dg.SkipReason(f"the first week, {weeks.first}, is not over yet")
-        today = tick.date()
+        today = tick.astimezone(ZoneInfo(weeks.timezone)).date()
         if today >= weeks.end + timedelta(days=7):
             return dg.SkipReason(f"the last week ended on {weeks.end}")
         label = complete[-1].isoformat()

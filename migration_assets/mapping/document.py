@@ -22,8 +22,15 @@ def sealed(mapping: TableMapping) -> TableMapping:
 
 
 def loads(document: str) -> TableMapping:
-    """Read a document back; the result carries its hash."""
-    fields: dict[str, Any] = json.loads(document)
+    """Read a document back; the result carries its hash. Raises ValueError for any other text."""
+    try:
+        return _load(json.loads(document))
+    except (TypeError, KeyError, AttributeError) as error:
+        message = "not the document of a mapping"
+        raise ValueError(message) from error
+
+
+def _load(fields: dict[str, Any]) -> TableMapping:
     columns = tuple(_column(c) for c in fields.pop("columns"))
     indexes = tuple(_index(i) for i in fields.pop("indexes"))
     key, notes = tuple(fields.pop("key")), tuple(fields.pop("notes"))

@@ -13,8 +13,9 @@ _HASH_DIGITS = 8
 # Every table has these already: https://www.postgresql.org/docs/current/ddl-system-columns.html
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _UPPER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
-_MAX_ASSET_NAME = 100  # characters; the name is a folder's too, and file systems end at 255 bytes
 _ASSET_NAME = re.compile(r"[A-Za-z0-9_]+")
+# A table's deltas and lock are called so too, and file systems end names at 255 bytes.
+_MAX_ASSET_NAME = 100
 _LOOKS_HASHED = re.compile(rf".*_[0-9a-f]{{{_HASH_DIGITS}}}")
 
 
@@ -99,8 +100,8 @@ def asset_name(table: str) -> str:
 
     A plain name that ends like a hashed one is hashed too, so that no two tables ever share a key.
     """
-    plain = _ASSET_NAME.fullmatch(table) and len(table) <= _MAX_ASSET_NAME
-    if plain and not _LOOKS_HASHED.fullmatch(table):
+    plain = _ASSET_NAME.fullmatch(table) and not _LOOKS_HASHED.fullmatch(table)
+    if plain and len(table) <= _MAX_ASSET_NAME:
         return table
-    readable = re.sub(r"[^A-Za-z0-9_]+", "_", table[:_MAX_ASSET_NAME]).strip("_")
-    return readable + "_" + _hash(table)
+    readable = re.sub(r"[^A-Za-z0-9_]+", "_", table).strip("_")
+    return f"{readable[:_MAX_ASSET_NAME]}_{_hash(table)}"

@@ -177,11 +177,17 @@ def _save(state: State, delta: Delta, folder: str, keys: tuple[str, str]) -> Non
 
 
 def find(state: State, source: str, table: str, week: date) -> Delta | None:
-    """Return the stored delta of a table and week, if there is one."""
+    """Return the stored delta of a table and week, if there is one with a readable manifest."""
     text = state.read_text(f"{_folder(source, table, week)}/manifest.json")
     if text is None:
         return None
-    fields: dict[str, Any] = json.loads(text)
+    try:
+        return _load(state, json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        return None  # a damaged delta is made again from its cuts, which are checked
+
+
+def _load(state: State, fields: dict[str, Any]) -> Delta:
     fields |= {
         "week": date.fromisoformat(fields["week"]),
         "scope": Scope(fields["scope"]),
@@ -194,7 +200,10 @@ def find(state: State, source: str, table: str, week: date) -> Delta | None:
 def mapping_of(state: State, delta: Delta) -> TableMapping | None:
     """Return the mapping that a delta was made with; None where its document isn't that one."""
     text = state.read_text(f"{_folder(delta.source, delta.table, delta.week)}/mapping.json")
-    mapping = document.loads(text) if text else None
+    try:
+        mapping = document.loads(text) if text else None
+    except ValueError:
+        return None
     return mapping if mapping and mapping.hash == delta.mapping_hash else None
 
 

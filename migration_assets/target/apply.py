@@ -96,13 +96,28 @@ def touched_rows(mapping: TableMapping, delta: Delta, *, written: bool) -> sql.C
 
 
 def displace(connection: Connection, mapping: TableMapping, move: str, week: object) -> int:
-    """Keep the target's rows that the head's cut doesn't have, before they are replaced."""
+    """Keep the target's rows that the head's cut doesn't have, before they are replaced.
+
+    Copies are counted: of a row that the head has twice and the target three times, one is kept.
+    """
+    # Values as literals: with parameters, psycopg would take a `%` in a name for a placeholder.
     query = sql.SQL(
         "INSERT INTO migration.displaced (move, source, table_name, week, target_row)"
-        " SELECT %s, %s, %s, %s, (t.*)::text FROM {table} AS t"
-        " WHERE NOT EXISTS (SELECT FROM {head} AS h WHERE h.hash = {row_hash})"
-    ).format(table=table_name(mapping), head=HEAD_ROWS, row_hash=digest_sql.row_hash(mapping, "t"))
-    return connection.execute(query, (move, mapping.source, mapping.table, week)).rowcount
+        " SELECT {move}, {source}, {name}, {week}, found.kept FROM"
+        " (SELECT (t.*)::text AS kept, {row_hash} AS hash,"
+        " row_number() OVER (PARTITION BY {row_hash}) AS copy FROM {table} AS t) AS found"
+        " LEFT JOIN (SELECT hash, count(*) AS copies FROM {head} GROUP BY hash) AS ours"
+        " ON ours.hash = found.hash WHERE found.copy > coalesce(ours.copies, 0)"
+    ).format(
+        move=sql.Literal(move),
+        source=sql.Literal(mapping.source),
+        name=sql.Literal(mapping.table),
+        week=sql.Literal(week),
+        table=table_name(mapping),
+        head=HEAD_ROWS,
+        row_hash=digest_sql.row_hash(mapping, "t"),
+    )
+    return connection.execute(query).rowcount
 
 
 def apply(
@@ -141,7 +156,7 @@ def replaced_total(connection: Connection, delta: Delta) -> int:
 def _refuse_cascade(mapping: TableMapping, table: TargetTable) -> None:
     if table.cascading:
         raise TargetError(
-            what=f"deleting would change other tables through {', '.join(table.cascading)}",
+            what=f"deleting would change other rows through {', '.join(table.cascading)}",
             where=f"target table {mapping.target_table}",
             expected="no ON DELETE CASCADE, SET NULL or SET DEFAULT before the cutover",
             hint="drop these foreign keys until the cutover",
@@ -213,7 +228,8 @@ def _insert_staged(connection: Connection, mapping: TableMapping, rest: sql.Comp
     targets = sql.SQL(", ").join([sql.Identifier(c.target) for c in mapping.columns])
     values = sql.SQL(", ").join([staged_value(c, "s") for c in mapping.columns])
     return connection.execute(
-        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} AS s {}").format(
+        # the alias, since a table may itself be called "excluded"
+        sql.SQL("INSERT INTO {} AS t ({}) SELECT {} FROM {} AS s {}").format(
             table_name(mapping), targets, values, STAGED, rest
         )
     ).rowcount

@@ -64,6 +64,7 @@ _SESSION: tuple[LiteralString, ...] = (
     "SET extra_float_digits TO 1",
     "SET bytea_output TO 'hex'",
     "SET client_encoding TO 'UTF8'",
+    "SET standard_conforming_strings TO on",
     "SET row_security TO off",
     "SET default_transaction_isolation TO 'read committed'",
     "SET idle_in_transaction_session_timeout TO '15min'",

@@ -83,9 +83,9 @@ def _folded(column: ColumnMapping) -> sql.Composable:
 class TargetTable:
     """What the target's catalogue says of a table, as far as a move depends on it.
 
-    `extra_columns` are not ours and not generated; `cascading` are foreign keys of other tables
-    that would delete or change rows there when a row is deleted here; `referenced` tells whether
-    any foreign key points here.
+    `extra_columns` are not ours and not generated; `cascading` are foreign keys, the table's own
+    to itself among them, that would delete or change other rows when a row is deleted here;
+    `referenced` tells whether any foreign key points here.
     """
 
     columns: tuple[tuple[str, str], ...]
@@ -106,7 +106,7 @@ WHERE indrelid = %s::regclass AND indisunique AND NOT indisprimary)
 """
 _REFERENCES = """
 SELECT conrelid::regclass::text || '.' || conname, confdeltype IN ('c', 'n', 'd')
-FROM pg_constraint WHERE contype = 'f' AND confrelid = %s::regclass AND conrelid <> confrelid
+FROM pg_constraint WHERE contype = 'f' AND confrelid = %s::regclass
 """
 
 

@@ -74,6 +74,7 @@ CREATE TABLE IF NOT EXISTS migration.quarantine (
     week date NOT NULL,
     key text NOT NULL,
     column_names text[] NOT NULL,
+    unfit_columns text[] NOT NULL,
     reasons text[] NOT NULL,
     storage_classes text[] NOT NULL,
     "values" bytea[] NOT NULL,
@@ -120,10 +121,9 @@ def bootstrap(connection: Connection, schema: str) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_BOOTSTRAP_LOCK,))
         if exists(connection):
             _check_version(connection)
+            _make_schemas(connection, schema)
             return
-        for name in ("migration", schema):
-            if not _schema_exists(connection, name):
-                connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        _make_schemas(connection, "migration", schema)
         for statement in _DDL.split(";\n"):
             if statement.strip():
                 connection.execute(statement.encode())
@@ -134,6 +134,12 @@ def exists(connection: Connection) -> bool:
     """Tell whether the ledger is there."""
     row = connection.execute("SELECT to_regclass('migration.version') IS NOT NULL").fetchone()
     return bool(row and row[0])
+
+
+def _make_schemas(connection: Connection, *names: str) -> None:
+    for name in names:
+        if not _schema_exists(connection, name):
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
 
 
 def _schema_exists(connection: Connection, schema: str) -> bool:
@@ -185,7 +191,10 @@ def sealed_mapping(connection: Connection, mapping_hash: str) -> TableMapping:
     row = connection.execute(
         "SELECT document FROM migration.mapping WHERE hash = %s", (mapping_hash,)
     ).fetchone()
-    mapping = document.loads(str(row[0])) if row else None
+    try:
+        mapping = document.loads(str(row[0])) if row else None
+    except ValueError:
+        mapping = None
     if mapping is None or mapping.hash != mapping_hash:
         raise TargetError(
             what=f"the sealed mapping {mapping_hash[:12]} is missing or was changed",

@@ -38,6 +38,11 @@ from migration_assets.target.sqlstate import translate
 from migration_assets.verify.digest import combine
 from migration_assets.verify.prove import prove, target_digest
 
+_QUARANTINE_HINT = (
+    "if somebody changed migration.quarantine, `--acknowledge foreign_writes` makes this table's"
+    " part of it anew from the cut; if nobody did, keep both cuts and report it"
+)
+
 
 def _no_stop(_stage: str) -> None:
     """Go on; crash tests put a kill here."""
@@ -233,7 +238,9 @@ def _prove(connection: Connection, step: Step) -> tuple[Proof, Digest]:
         f" {'; '.join(named)}",
         where=step.where,
         expected="equal counts, digests and quarantine; nothing was committed",
-        hint=f"materialize delta/{step.mapping.table} for {step.cut.week} again, then the table;"
+        hint=_QUARANTINE_HINT
+        if proof.digest_equal
+        else f"materialize delta/{step.mapping.table} for {step.cut.week} again, then the table;"
         " if it stays, keep both cuts and report it",
     )
 
@@ -241,12 +248,13 @@ def _prove(connection: Connection, step: Step) -> tuple[Proof, Digest]:
 def _written_elsewhere(connection: Connection, step: Step, after: Digest) -> bool:
     """Tell a foreign write from a wrong load: sums are additive.
 
-    The digest now, less the rows we wrote, plus the rows we replaced (their older hashes, which
-    were checked against the target before anything was changed), must be the head's.
+    The digest now, less the rows the delta names, plus the rows it replaced (their older hashes,
+    which were checked against the target before anything was changed), must be the head's. A row
+    that was to be deleted and still stands is a wrong load, so it counts among those named.
     """
     if step.head is None or step.delta.scope is not Scope.CHANGES:
         return False
-    named = changes.touched_rows(step.mapping, step.delta, written=True)
+    named = changes.touched_rows(step.mapping, step.delta, written=False)
     rest_now = combine(after, minus=[target_digest(connection, step.mapping, named)])
     replaced = changes.replaced_total(connection, step.delta)
     return rest_now.total + replaced != step.head.digest.total

@@ -11,10 +11,22 @@ from migration_assets.target.connection import Connection
 
 _COPY = """
 COPY migration.quarantine
-    (source, table_name, week, key, column_names, reasons, storage_classes, "values", raw_digest)
+    (source, table_name, week, key, column_names, unfit_columns, reasons, storage_classes,
+     "values", raw_digest)
 FROM STDIN (FORMAT BINARY)
 """
-_COPY_TYPES = ["text", "text", "date", "text", "text[]", "text[]", "text[]", "bytea[]", "bytea"]
+_COPY_TYPES = [
+    "text",
+    "text",
+    "date",
+    "text",
+    "text[]",
+    "text[]",
+    "text[]",
+    "text[]",
+    "bytea[]",
+    "bytea",
+]
 
 # One stored copy leaves for each copy that left the source; copies are alike, any will do.
 _LEAVE = """
@@ -46,6 +58,7 @@ def change(
             "DELETE FROM migration.quarantine WHERE source = %s AND table_name = %s",
             (mapping.source, mapping.table),
         )
+    names = [c.name for c in mapping.columns]
     leaving: Counter[bytes] = Counter()
     with connection.cursor().copy(_COPY) as copy:
         copy.set_types(_COPY_TYPES)
@@ -60,6 +73,7 @@ def change(
                     mapping.table,
                     week,
                     misfit["key"].replace("\0", "\\x00"),
+                    names,
                     misfit["columns"],
                     misfit["reasons"],
                     misfit["classes"],

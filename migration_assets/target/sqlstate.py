@@ -49,11 +49,22 @@ def is_transient(error: psycopg.Error) -> bool:
 def translate(error: psycopg.Error, where: str) -> MigrationError:
     """Turn a server's error into ours, without row values."""
     state = error.sqlstate
+    if state is None and not is_transient(error):
+        what = f"psycopg refused to send this ({type(error).__name__})"
+        return TargetError(what=what, where=where, hint="report it: it is an error of ours")
     if state is None:
         what = "the connection to the target was lost"
         return TargetUnavailableError(what=what, where=where, hint="run this week again")
     primary = error.diag.message_primary or ""
-    name = psycopg.errors.lookup(state).__name__
-    what = f"{primary} ({state} {name})" if state.startswith(_SAFE_CLASSES) else f"{state} {name}"
+    code = f"{state} {_name(state)}"
+    what = f"{primary} ({code})" if state.startswith(_SAFE_CLASSES) else code
     kind = TargetUnavailableError if is_transient(error) else TargetError
     return kind(what=what, where=where, hint=_HINTS.get(state, ""))
+
+
+def _name(state: str) -> str:
+    """Name a SQLSTATE; a function or trigger of the target may raise one of its own."""
+    try:
+        return psycopg.errors.lookup(state).__name__
+    except KeyError:
+        return "error of the target's own"

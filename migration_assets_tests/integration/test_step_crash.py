@@ -1,0 +1,290 @@
+"""Killed anywhere, cut off anywhere, run again: the same end, once."""
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from enum import Enum
+
+import pytest
+from psycopg import conninfo
+
+from migration_assets import step
+from migration_assets.errors import TransientError
+from migration_assets.model import Outcome
+from migration_assets.step import Migration
+from migration_assets_tests.fixtures_migration import (
+    MakeMigration,
+    assert_equal,
+    assert_proved,
+    carry,
+    change,
+    entries,
+    load_week,
+    snapshot,
+    target_rows,
+    week,
+)
+from migration_assets_tests.processes import (
+    die_in_cut,
+    die_in_step,
+    die_on_write,
+    exit_code,
+    started,
+)
+
+PARTS = """
+CREATE TABLE part (id INTEGER PRIMARY KEY, name TEXT UNIQUE, amount INTEGER);
+INSERT INTO part VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3), (4, 'd', 4);
+"""
+WEEK = (
+    "UPDATE part SET name = 'x' WHERE id = 1",
+    "UPDATE part SET name = 'a' WHERE id = 2",
+    "DELETE FROM part WHERE id = 3",
+    "INSERT INTO part VALUES (5, 'e', 'many')",
+)
+STAGES = (
+    "prepared",
+    "compared",
+    "locked",
+    "staged",
+    "applied",
+    "quarantined",
+    "proved",
+    "written",
+    "committed",
+)
+
+
+def prepare(migration: Migration, number: int) -> None:
+    """Bring the migration to where a week is to be run: its cut is taken, earlier ones loaded."""
+    for earlier in range(1, number):
+        load_week(migration, earlier)
+        change(migration, *WEEK)
+    step.take_cut(migration, week(number))
+    step.bootstrap(migration)
+
+
+def assert_run_once(migration: Migration, number: int) -> None:
+    """Let nothing be left over: equal, one entry a week, no locks, tables or workspaces."""
+    assert_equal(migration)
+    assert_proved(migration, "part")
+    assert [e[0] for e in entries(migration, "part")] == [week(n + 1) for n in range(number)]
+    left = target_rows(
+        migration,
+        "SELECT relname::text FROM pg_class WHERE relpersistence = 't'"
+        " UNION ALL SELECT locktype FROM pg_locks WHERE locktype = 'advisory' AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " UNION ALL SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
+    )
+    assert left == [("part",)]
+    assert list((migration.settings.state / "work").iterdir()) == []
+    stored = [key for key in migration.state.keys("deltas") if week(number).isoformat() in key]
+    assert len(stored) <= 4, "one manifest, its mapping and its two files"
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["first load", "weekly delta"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_step_that_was_killed_is_finished_by_the_next_run(
+    make_migration: MakeMigration, stage: str, number: int
+) -> None:
+    """At every stage: before COMMIT nothing of it shows, after it nothing is done again."""
+    migration = make_migration(PARTS)
+    prepare(migration, number)
+    before = snapshot(migration)
+    killed = started(die_in_step, migration, "part", week(number), stage)
+    assert exit_code(killed) == -signal.SIGKILL
+    if stage != "committed":
+        assert snapshot(migration) == before
+    moved = carry(migration, number, "part")
+    assert moved.outcome is (Outcome.COVERED if stage == "committed" else Outcome.LOADED)
+    assert carry(migration, number, "part").outcome is Outcome.COVERED
+    assert_run_once(migration, number)
+
+
+def test_a_cut_that_was_killed_is_taken_by_the_next_run(make_migration: MakeMigration) -> None:
+    """Half a copy is never a cut."""
+    migration = make_migration(PARTS)
+    assert exit_code(started(die_in_cut, migration, week(1))) == -signal.SIGKILL
+    assert migration.state.keys("cuts") == []
+    load_week(migration, 1)
+    assert_run_once(migration, 1)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "cuts/main/2026-10-11/",
+        "cuts/main/2026-10-11/manifest",
+        "deltas/main/part/2026-10-11/rows-",
+        "deltas/main/part/2026-10-11/misfits-",
+        "deltas/main/part/2026-10-11/mapping",
+        "deltas/main/part/2026-10-11/manifest",
+    ],
+)
+def test_a_run_that_was_killed_while_it_wrote_its_state_is_finished_by_the_next(
+    make_migration: MakeMigration, key: str
+) -> None:
+    """Files of the cut and of the delta: what has no manifest isn't there, and is cleared away."""
+    migration = make_migration(PARTS)
+    load_week(migration, 1)
+    change(migration, *WEEK)
+    killed = started(die_on_write, migration, "part", week(2), key)
+    assert exit_code(killed) == -signal.SIGKILL
+    load_week(migration, 2)
+    assert_run_once(migration, 2)
+
+
+class Cut(Enum):
+    """Where a proxy cuts the connection."""
+
+    BEFORE_COMMIT = "before COMMIT reaches the server"
+    AFTER_COMMIT = "after the server committed, before its answer returns"
+
+
+class Proxy:
+    """Stands between client and server; armed, it cuts the connection of the next COMMIT, once."""
+
+    def __init__(self, server: tuple[str, int]) -> None:
+        self.server = server
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.armed: Cut | None = None
+        self.open_for_business = True
+        self.cuts = 0
+        self.threads: list[threading.Thread] = []
+        self._run(self._accept)
+
+    def _run(self, function: object, *arguments: object) -> None:
+        thread = threading.Thread(target=function, args=arguments, daemon=True)  # pyright: ignore[reportArgumentType] - any callable
+        self.threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                if not self.open_for_business:
+                    client.close()
+                    continue
+                server = socket.create_connection(self.server)
+                cut = threading.Event()
+                self._run(self._to_server, client, server, cut)
+                self._run(self._to_client, server, client, cut)
+
+    def _to_server(
+        self, client: socket.socket, server: socket.socket, cut: threading.Event
+    ) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if self.armed is not None and data.endswith(b"COMMIT\0"):
+                    how, self.armed = self.armed, None
+                    self.cuts += 1
+                    cut.set()
+                    if how is Cut.BEFORE_COMMIT:
+                        break
+                server.sendall(data)
+                if cut.is_set():
+                    return  # the other direction waits for the answer, and keeps it
+        _hang_up(client, server)
+
+    def _to_client(
+        self, server: socket.socket, client: socket.socket, cut: threading.Event
+    ) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                if cut.is_set():
+                    break
+                client.sendall(data)
+        _hang_up(client, server)
+
+    def close(self) -> None:
+        """Stop listening and wait for the threads."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self.threads:
+            thread.join(10)
+
+
+def _hang_up(*ends: socket.socket) -> None:
+    for end in ends:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()
+
+
+@contextmanager
+def through_proxy(migration: Migration) -> Iterator[tuple[Migration, Proxy]]:
+    """Return the same migration with a proxy before its target."""
+    parts = conninfo.conninfo_to_dict(migration.target.url)
+    proxy = Proxy((str(parts["host"]), int(str(parts["port"]))))
+    url = conninfo.make_conninfo(migration.target.url, port=proxy.port)
+    target = replace(migration.target, url=url)
+    try:
+        yield Migration(settings=migration.settings, state=migration.state, target=target), proxy
+    finally:
+        proxy.close()
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["first load", "weekly delta"])
+def test_a_commit_whose_answer_was_lost_is_settled_as_committed(
+    make_migration: MakeMigration, number: int
+) -> None:
+    """The ledger knows: the step ends well, and once."""
+    migration = make_migration(PARTS)
+    prepare(migration, number)
+    with through_proxy(migration) as (cut_off, proxy):
+
+        def at(stage: str) -> None:
+            if stage == "written":
+                proxy.armed = Cut.AFTER_COMMIT
+
+        moved = carry(cut_off, number, "part", at=at)
+        assert proxy.cuts == 1
+    assert moved.outcome is Outcome.LOADED
+    assert moved.entry == target_rows(migration, "SELECT max(entry) FROM migration.ledger")[0][0]
+    assert carry(migration, number, "part").outcome is Outcome.COVERED
+    assert_run_once(migration, number)
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["first load", "weekly delta"])
+def test_a_commit_that_never_arrived_is_settled_as_not_committed(
+    make_migration: MakeMigration, number: int
+) -> None:
+    """The step fails, may be tried again, and is done once."""
+    migration = make_migration(PARTS)
+    prepare(migration, number)
+    before = snapshot(migration)
+    with through_proxy(migration) as (cut_off, proxy):
+
+        def at(stage: str) -> None:
+            if stage == "written":
+                proxy.armed = Cut.BEFORE_COMMIT
+
+        with pytest.raises(TransientError, match="connection to the target was lost"):
+            carry(cut_off, number, "part", at=at)
+        assert proxy.cuts == 1
+    assert snapshot(migration) == before
+    assert carry(migration, number, "part").outcome is Outcome.LOADED
+    assert_run_once(migration, number)
+
+
+def test_a_commit_that_can_not_be_settled_now_is_settled_by_the_next_run(
+    make_migration: MakeMigration,
+) -> None:
+    """Committed, and the target out of reach from then on: an error, but no second load."""
+    migration = make_migration(PARTS, connect_patience=0.0)
+    prepare(migration, 2)
+    with through_proxy(migration) as (cut_off, proxy):
+
+        def at(stage: str) -> None:
+            if stage == "written":
+                proxy.armed = Cut.AFTER_COMMIT
+                proxy.open_for_business = False
+
+        with pytest.raises(TransientError):
+            carry(cut_off, 2, "part", at=at)
+    assert carry(migration, 2, "part").outcome is Outcome.COVERED
+    assert_run_once(migration, 2)
