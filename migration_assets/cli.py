@@ -49,7 +49,8 @@ def main() -> None:
 
 def _fail(error: MigrationError, code: int) -> None:
     console = Console(stderr=True, highlight=False)
-    console.print(str(error), style="red", markup=False)
+    # A paragraph of its own lines; wrapped, its paths and commands could not be copied.
+    console.print(str(error), style="red", markup=False, soft_wrap=True)
     if isinstance(error, TransientError):
         console.print("This may pass by itself: run again.", markup=False)
     sys.exit(code)
@@ -99,7 +100,7 @@ def run(
         console = terminal.console()
         for step, reason in outcome.failures.items():
             console.print(f"failed: {step}", style="red", markup=False)
-            console.print(reason, markup=False)
+            console.print(reason, markup=False, soft_wrap=True)
         console.print(f"week {chosen}: {'proved equal' if outcome.success else 'not complete'}")
         if unreported:
             console.print(unreported, style="red", markup=False)
