@@ -34,7 +34,10 @@ Tables = Annotated[
 
 def main() -> None:
     """Run the command line; our errors become one message and an exit code."""
-    # A service manager ends us by SIGTERM: what we started has to be stopped then, too.
+    # A service manager ends us by SIGTERM: what we started has to be stopped then, too. Dagster
+    # gives SIGTERM the handler of SIGINT, which a shell sets to "ignore" for what it starts in the
+    # background, and which the processes we start would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         app()

@@ -151,7 +151,9 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise SettingsError(
             what="not UTF-8" if encoded else "it holds a date that is not in the calendar",
             where=str(file),
-            expected="a text file in UTF-8" if encoded else f"for example `{_EXAMPLES['first_week']}`",
+            expected="a text file in UTF-8"
+            if encoded
+            else f"for example `{_EXAMPLES['first_week']}`",
         ) from None
     if content is None:
         return {}

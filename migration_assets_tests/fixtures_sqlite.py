@@ -171,7 +171,7 @@ def proposed(cut: Cut, name: str = "t", schema: str = "public") -> TableMapping:
 def shared_folder() -> Iterator[Path]:
     """Return a folder that every user may enter, which pytest's own folders are not."""
     folder = Path(tempfile.mkdtemp(prefix="migration-assets-test-"))
-    folder.chmod(0o755)  # noqa: S103 - made to be entered by another user
+    folder.chmod(0o755)
     yield folder
     for found in folder.rglob("*"):
         if found.is_dir():

@@ -1,4 +1,4 @@
-"""Rows on a real PostgreSQL, by the way that a delta takes: frame, Parquet, binary COPY, staging."""
+"""Rows on a real PostgreSQL, by the way a delta takes: frame, Parquet, binary COPY, staging."""
 
 import tempfile
 from collections.abc import Iterator, Sequence

@@ -12,6 +12,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 _HERE = Path(__file__).parent
+_LAYOUT = 8_000  # milliseconds: the graph is laid out in a worker that says nothing when it is done
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
@@ -19,7 +20,7 @@ def main(url: str) -> None:
     """Take every picture."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1080})
+        page = browser.new_page(viewport={"width": 1500, "height": 1200})
         _lineage(page, url)
         _view(page, f"{url}/assets/aurora/payments?view=partitions", "partitions.png", "2026-")
         _view(page, f"{url}/assets/aurora/payments?view=checks", "checks.png", "content_digest")
@@ -27,18 +28,20 @@ def main(url: str) -> None:
 
 
 def _lineage(page: Page, url: str) -> None:
-    """Open all groups of the lineage view, then fit it to the window."""
+    """Open all groups of the lineage view by its shortcut; loaded again, it fits the window."""
     page.goto(f"{url}/asset-groups")
-    page.get_by_text("source", exact=True).last.wait_for()
-    page.keyboard.press("Alt+e")
-    page.get_by_text("source_cut").first.wait_for()
-    page.wait_for_load_state("networkidle")
+    page.locator("text=/^source$/ >> visible=true").first.wait_for()
+    page.mouse.click(1_000, 900)
+    page.keyboard.press("Alt+KeyE")
+    page.wait_for_timeout(_LAYOUT)
+    page.reload()
+    page.wait_for_timeout(_LAYOUT)
     page.screenshot(path=_HERE / "lineage.png")
 
 
 def _view(page: Page, url: str, name: str, text: str) -> None:
     page.goto(url)
-    page.get_by_text(text).first.wait_for()
+    page.locator(f"text={text} >> visible=true").first.wait_for()
     page.wait_for_load_state("networkidle")
     page.screenshot(path=_HERE / name)
 

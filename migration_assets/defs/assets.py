@@ -97,7 +97,7 @@ def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefiniti
     @dg.asset(
         key=AURORA_SCHEMA,
         deps=[SOURCE_CUT],
-        group_name="aurora",
+        group_name="schema",
         kinds={"postgres"},
         partitions_def=partitions,
         retry_policy=RETRIES,

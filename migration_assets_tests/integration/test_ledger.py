@@ -226,3 +226,22 @@ def test_a_bootstrap_twice_changes_nothing(make_migration: MakeMigration) -> Non
     before = target_rows(migration, "SELECT oid, relname FROM pg_class ORDER BY oid")
     step.bootstrap(migration)
     assert target_rows(migration, "SELECT oid, relname FROM pg_class ORDER BY oid") == before
+
+
+def test_an_entry_that_somebody_deleted_is_seen_by_the_next_week(
+    make_migration: MakeMigration,
+) -> None:
+    """The head falls back a week; the rows of that week are then nobody's, and stop the step."""
+    migration = make_migration(NOTES)
+    load_week(migration, 1)
+    change(migration, "UPDATE note SET stars = 9 WHERE id = 1")
+    load_week(migration, 2)
+    write_on_target(
+        migration,
+        "DELETE FROM migration.ledger WHERE entry = (SELECT max(entry) - 1 FROM migration.ledger)",
+    )
+    error = run_week(migration, 3, tables=["note"])["note"]
+    assert isinstance(error, GuardError)
+    assert "id=1" in str(error)
+    load_week(migration, 3, acknowledged=DISPLACE)
+    assert_equal(migration)

@@ -1,6 +1,7 @@
 """Weeks fail, are skipped, run late and twice, in any order; the end is the same."""
 
 import itertools
+import shutil
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +15,8 @@ from migration_assets.source import delta_files
 from migration_assets.step import Migration
 from migration_assets_tests import changes
 from migration_assets_tests.fixtures_migration import (
+    DISPLACE,
+    NOTHING,
     MakeMigration,
     assert_equal,
     assert_proved,
@@ -334,4 +337,44 @@ def test_a_first_load_without_a_stored_delta_makes_it(make_migration: MakeMigrat
     step.take_cut(migration, week(2))
     for table in TABLES:
         carry(migration, 2, table)
+    assert_equal(migration)
+
+
+def test_a_lost_state_folder_stops_the_next_week_and_changes_nothing(
+    make_migration: MakeMigration,
+) -> None:
+    """Without the head's cut there is no older side to compare; restored, the week goes through."""
+    migration = make_migration(SHOP)
+    load_week(migration, 1)
+    state = migration.settings.state
+    lost = state.rename(state.with_name("lost"))
+    before = snapshot(migration)
+    change(migration, "DELETE FROM customer WHERE id = 1")
+    for acknowledged in (NOTHING, DISPLACE):
+        error = run_week(migration, 2, tables=["customer"], acknowledged=acknowledged)["customer"]
+        assert isinstance(error, StateError)
+        assert "restore the state folder" in str(error)
+    assert snapshot(migration) == before
+    shutil.rmtree(state)
+    lost.rename(state)
+    load_week(migration, 2)
+    assert_equal(migration)
+
+
+def test_a_damaged_cut_is_never_loaded(make_migration: MakeMigration) -> None:
+    """It would be proved against itself; neither as the new cut nor as the head's is it read."""
+    migration = make_migration(SHOP)
+    load_week(migration, 1)
+    before = snapshot(migration)
+    for number in (2, 1):
+        cut = step.take_cut(migration, week(2))
+        damaged = cuts.covering(migration.state, migration.source, week(number)) or cut
+        whole = damaged.path.read_bytes()
+        damaged.path.chmod(0o600)
+        damaged.path.write_bytes(whole.replace(b"Ada", b"Eve"))
+        error = run_week(migration, 2, tables=["customer"])["customer"]
+        assert isinstance(error, StateError)
+        damaged.path.write_bytes(whole)
+    assert snapshot(migration) == before
+    load_week(migration, 2)
     assert_equal(migration)

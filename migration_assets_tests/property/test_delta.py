@@ -53,7 +53,7 @@ SCHEMAS = {
     "text": "CREATE TABLE t (k TEXT PRIMARY KEY, a REAL, b DECIMAL(10,2))",
     "composite": "CREATE TABLE t (k TEXT, a INT, b, PRIMARY KEY (a, k))",
     "without rowid": "CREATE TABLE t (k TEXT, a BLOB, b DATE, PRIMARY KEY (k, a)) WITHOUT ROWID",
-    "nocase": "CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY, a TEXT COLLATE NOCASE, b BOOLEAN)",
+    "nocase": "CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY, a COLLATE NOCASE, b BOOLEAN)",
     "rtrim": "CREATE TABLE t (k TEXT COLLATE RTRIM PRIMARY KEY, a COLLATE RTRIM, b DATETIME)",
     "untyped": "CREATE TABLE t (k PRIMARY KEY, a, b)",
     "unique": "CREATE TABLE t (k NOT NULL UNIQUE, a NUMERIC, b VARCHAR(3))",
@@ -76,9 +76,11 @@ class Model:
         self.quarantine: Counter[bytes] = Counter()
 
     def key(self, row: TargetRow) -> tuple[TargetValue, ...]:
+        """Return a row's key."""
         return tuple(row[i] for i in self._mapping.key_positions)
 
     def apply(self, delta: Delta) -> None:
+        """Apply a delta in the order of its files, and check what it says of the rows before."""
         for change in read_changes(self._mapping, delta):
             key = self.key(change.values)
             before = self.rows.get(key)
@@ -136,6 +138,7 @@ def reference(cut: Cut, mapping: TableMapping) -> tuple[Counter[int], Counter[by
 def write(
     folder: Path, steps: Iterator[Step] | list[Step], mapping: TableMapping, cut: Cut, scope: Scope
 ) -> Delta:
+    """Write a delta into a folder."""
     return delta_files.write(
         LocalState(folder), steps, mapping, week=cut.week, base=None, cut=cut, scope=scope
     )

@@ -10,8 +10,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from migration_assets.mapping.affinity import identical
-from migration_assets.mapping.types import BIGINT, BOOLEAN, BYTEA, DATE, DOUBLE, NUMERIC, TEXT
-from migration_assets.mapping.types import ladder
+from migration_assets.mapping.types import (
+    BIGINT,
+    BOOLEAN,
+    BYTEA,
+    DATE,
+    DOUBLE,
+    NUMERIC,
+    TEXT,
+    ladder,
+)
 from migration_assets.mapping.values import fitter, render
 from migration_assets.model import (
     ColumnMapping,
@@ -32,7 +40,6 @@ from migration_assets_tests.fixtures_target import (
     mapping_over,
     read,
 )
-
 
 _REASON = (
     r"(integer|real|blob|text|text that is not UTF-8|text with a NUL character)"
@@ -182,7 +189,7 @@ REFUSED = [
     ("DATE", DATE, "0000-01-01", "text is no date of the form YYYY-MM-DD"),
     ("DATE", DATE, "2024-1-1", "text is no date of the form YYYY-MM-DD"),
     ("DATE", DATE, "2024-01-01 ", "text is no date of the form YYYY-MM-DD"),
-    ("DATE", DATE, "２０２４-01-01", "text is no date of the form YYYY-MM-DD"),
+    ("DATE", DATE, "\uff12\uff10\uff12\uff14-01-01", "text is no date of the form YYYY-MM-DD"),
     ("DATE", DATE, 20240101, "integer is no date of the form YYYY-MM-DD"),
     *(
         (

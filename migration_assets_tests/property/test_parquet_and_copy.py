@@ -49,7 +49,7 @@ _hashes = st.none() | st.integers(-(2**63), 2**63 - 1)
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[TableMapping, list[TargetRow]]:
-    """A mapping of any types with some of its rows."""
+    """Draw a mapping of any types with some of its rows."""
     types = draw(st.lists(st.sampled_from(TYPES), min_size=1, max_size=8))
     mapping = mapping_over(types)
     return mapping, draw(st.lists(target_rows(mapping), max_size=10))

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_a_cut_stands_alone_and_can_only_be_read(tmp_path: Path, state: LocalSta
     """One file without a WAL, closed to everybody else, and for its owner read-only."""
     cut = take(state, source(tmp_path / "app", "WAL"))
     assert cut.path.stat().st_mode & 0o777 == 0o400
-    assert ask(cut.path, "PRAGMA journal_mode") == "delete"
+    assert cut.path.read_bytes()[18:20] == b"\1\1"  # a WAL database says 2 and 2
     with open_cut(cut) as connection, pytest.raises(sqlite3.OperationalError):
         connection.execute("DELETE FROM t")
     assert [p.name for p in cut.path.parent.iterdir() if p.suffix != ".json"] == [cut.path.name]
@@ -213,12 +213,12 @@ def test_the_files_of_a_running_application_stay_its_own(
     """While it has a WAL source open, whoever takes the cut, it goes on writing."""
     folder = shared_folder / "app"
     folder.mkdir()
-    folder.chmod(0o777)  # noqa: S103 - made for another user
+    folder.chmod(0o777)
     with plain_user():
         path = source(folder, "WAL")
     mine = shared_folder / "state"
     mine.mkdir()
-    mine.chmod(0o777)  # noqa: S103 - made for another user
+    mine.chmod(0o777)
     with plain_user():
         application = sqlite3.connect(path, isolation_level=None)
         application.execute("INSERT INTO t VALUES (999, 5, '')")
@@ -276,24 +276,22 @@ def test_a_link_to_a_crashed_wal_source_is_as_harmless(tmp_path: Path, state: Lo
 
 
 @contextmanager
-def writing(path: Path, last: int) -> Iterator[Callable[[], int]]:
+def writing(path: Path, last: int) -> Iterator[None]:
     """Let a thread move amounts between two accounts for as long as the block runs."""
     stop, started = threading.Event(), threading.Event()
-    done = 0
 
     def work() -> None:
-        nonlocal done
         with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as application:
             while not stop.is_set():
                 application.execute(MOVE.format(last=last))
-                done += 1
                 started.set()
+                stop.wait(0.002)  # an application breathes; one that doesn't keeps every reader out
 
     thread = threading.Thread(target=work)
     thread.start()
     started.wait()
     try:
-        yield lambda: done
+        yield
     finally:
         stop.set()
         thread.join()
@@ -305,10 +303,8 @@ def test_a_cut_is_consistent_while_the_application_commits(
 ) -> None:
     """No cut ever shows half of a transaction, first account and last being pages apart."""
     path = source(tmp_path / "app", journal, rows=8_000)
-    with writing(path, 8_000) as moves:
-        before = moves()
+    with writing(path, 8_000):
         cut = take(state, path, timeout=30)
-        assert moves() > before or journal == "DELETE"
     assert cut.pages > 4_000
     assert ask(cut.path, "SELECT sum(amount) FROM t") == 800_000
     assert ask(cut.path, "PRAGMA integrity_check") == "ok"
@@ -489,7 +485,7 @@ def test_a_source_that_may_not_be_read_is_refused(shared_folder: Path, closed: s
     path = source(shared_folder / "app")
     mine = shared_folder / "state"
     mine.mkdir()
-    mine.chmod(0o777)  # noqa: S103 - made for another user
+    mine.chmod(0o777)
     (path if closed == "file" else path.parent).chmod(0o000)
     with plain_user():
         error = refusal(LocalState(mine), path)
@@ -503,10 +499,10 @@ if os.geteuid() == 0:  # only root can make a file that is another user's
     def test_a_wal_database_of_another_user_is_refused(shared_folder: Path) -> None:
         """Its reader would leave files that stop the application from writing."""
         path = source(shared_folder / "app", "WAL")
-        path.parent.chmod(0o777)  # noqa: S103 - the folder would allow it
+        path.parent.chmod(0o777)
         mine = shared_folder / "state"
         mine.mkdir()
-        mine.chmod(0o777)  # noqa: S103 - made for another user
+        mine.chmod(0o777)
         with plain_user():
             error = refusal(LocalState(mine), path)
         assert isinstance(error, SourceError)
@@ -630,10 +626,8 @@ def test_a_missing_cut_opened_anyway_is_an_error(tmp_path: Path, state: LocalSta
 def test_the_source_can_not_be_written_through_our_connection(tmp_path: Path) -> None:
     """Even where SQLite needs to open it for writing."""
     path = source(tmp_path / "app", "WAL")
-    with (
-        pytest.raises(SourceError),
-        open_source(path, timeout=1) as (connection, wal),
-    ):
+    with open_source(path, timeout=1) as (connection, wal):
         assert wal
-        connection.execute("DELETE FROM t")
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("DELETE FROM t")
     assert ask(path, "SELECT count(*) FROM t") == 20

@@ -96,10 +96,10 @@ def test_sqlites_errors_are_told_apart_by_code(
 def test_an_error_raised_inside_is_translated_with_its_place() -> None:
     """Ours pass as they are."""
     with (
-        pytest.raises(SourceError, match="^cut 1: SQLite can't run"),
+        pytest.raises(SourceError, match=r"^cut 1: SQLite can't run"),
         translated("cut 1"),
         closing(sqlite3.connect(":memory:")) as connection,
     ):
         connection.execute("SELECT nothing")
-    with pytest.raises(SourceBusyError, match="^busy$"), translated("cut 1"):
+    with pytest.raises(SourceBusyError, match=r"^busy$"), translated("cut 1"):
         raise SourceBusyError(what="busy")

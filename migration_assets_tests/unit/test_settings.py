@@ -9,7 +9,7 @@ import pytest
 from migration_assets.errors import SettingsError
 from migration_assets.settings import _EXAMPLES, ENVIRONMENT, Settings, load
 
-SECRET = "hunter2-not-to-be-seen"
+SECRET = "hunter2-not-to-be-seen"  # noqa: S105 - of no server
 URL = f"postgresql://loader:{SECRET}@db.example.com:5432/app"
 GOOD = f"source: app.sqlite\ntarget: {URL}\n"
 NOTHING: Mapping[str, str] = {}
@@ -42,7 +42,11 @@ def test_the_smallest_file_has_defaults_for_all_else(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     settings = load(NOTHING, tmp_path)
     assert (settings.source, settings.target) == (tmp_path / "app.sqlite", URL)
-    assert (settings.state, settings.weeks, settings.timezone) == (tmp_path / ".migration", 26, "UTC")
+    assert (settings.state, settings.weeks, settings.timezone) == (
+        tmp_path / ".migration",
+        26,
+        "UTC",
+    )
     assert (settings.include, settings.exclude, settings.first_week) == (("*",), (), None)
     assert not settings.embedded
 
@@ -126,7 +130,9 @@ def test_a_missing_setting_says_where_it_can_be_set(tmp_path: Path, name: str) -
 
 def test_without_file_and_environment_the_error_still_helps(tmp_path: Path) -> None:
     """The first thing that a new user sees."""
-    with pytest.raises(SettingsError, match=r"environment: `source` is not set[\s\S]*migration.yaml"):
+    with pytest.raises(
+        SettingsError, match=r"environment: `source` is not set[\s\S]*migration.yaml"
+    ):
         load(NOTHING, tmp_path)
 
 

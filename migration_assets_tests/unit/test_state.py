@@ -146,7 +146,7 @@ def test_removing_is_done_once_or_twice(state: LocalState) -> None:
 
 def test_a_workspace_is_empty_and_gone_afterwards(state: LocalState) -> None:
     """After an error too."""
-    with pytest.raises(ZeroDivisionError), state.workspace() as folder:
+    with pytest.raises(ZeroDivisionError), state.workspace() as folder:  # noqa: PT012 - as it says
         assert list(folder.iterdir()) == []
         (folder / "partial").write_text("x")
         raise ZeroDivisionError
@@ -229,7 +229,7 @@ def test_a_state_folder_of_another_user_is_refused(
         with state.lock("l"):
             pass
     for folder in (root, *(p for p in root.rglob("*") if p.is_dir())):
-        folder.chmod(0o555)  # noqa: S103 - to be entered, not written to
+        folder.chmod(0o555)
     for file in (p for p in root.rglob("*") if p.is_file()):
         file.chmod(0o000)
     with plain_user():

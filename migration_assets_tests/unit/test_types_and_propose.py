@@ -150,7 +150,14 @@ def test_a_column_gets_the_narrowest_type_that_holds_all_its_values(
 
 @pytest.mark.parametrize(
     ("sound", "misfits", "stands"),
-    [(98, 1, False), (99, 1, False), (999, 1, True), (998, 2, False), (1998, 2, True), (0, 1, False)],
+    [
+        (98, 1, False),
+        (99, 1, False),
+        (999, 1, True),
+        (998, 2, False),
+        (1998, 2, True),
+        (0, 1, False),
+    ],
 )
 def test_the_declared_type_stands_with_999_of_1000(sound: int, misfits: int, stands: bool) -> None:  # noqa: FBT001 - a column of the table above
     """Fewer values or more misfits are no exception any more: the type widens."""
@@ -193,7 +200,7 @@ def test_a_census_counts_every_value_by_class() -> None:
     assert census.classes == {"integer": 1, "real": 1, "text": 2, "blob": 1}
 
 
-def test_a_table_is_read_once_where_the_declarations_hold(tmp_path: Path) -> None:
+def test_a_table_is_read_once_where_the_declarations_hold() -> None:
     """Only columns that are not settled cost another reading."""
     columns = (SourceColumn(name="a", declared="INTEGER"), SourceColumn(name="b", declared="TEXT"))
     table = SourceTable(source="main", name="t", columns=columns)

@@ -1,4 +1,4 @@
-"""Single values: storage classes, exact bytes, forms, and rows with the reasons of their misfits."""
+"""Single values: classes, exact bytes, forms; and rows with the reasons of their misfits."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -8,7 +8,14 @@ import pytest
 from migration_assets.mapping.raw import raw_digest, row_parts, value_bytes
 from migration_assets.mapping.rows import RowFitter, key_text
 from migration_assets.mapping.types import BIGINT, DATE, NUMERIC, TEXT
-from migration_assets.mapping.values import NO_FIT, convert, render, storage_class, timestamp_form
+from migration_assets.mapping.values import (
+    NO_FIT,
+    convert,
+    fitter,
+    render,
+    storage_class,
+    timestamp_form,
+)
 from migration_assets.model import (
     ColumnMapping,
     Kind,
@@ -98,11 +105,15 @@ def test_a_timestamp_has_a_form_or_none(text: str, form: str) -> None:
         (b"a", TargetType(kind=Kind.BYTEA), b"a"),
         (True, TargetType(kind=Kind.BOOLEAN), 1),
         (date(1, 1, 1), DATE, "0001-01-01"),
-        (datetime(2024, 2, 29, 1, 2, 3), TargetType(kind=Kind.TIMESTAMP, form=" 0"), "2024-02-29 01:02:03"),  # noqa: DTZ001, E501 - a timestamp without a zone
+        (
+            datetime(2024, 2, 29, 1, 2, 3),  # noqa: DTZ001 - a timestamp without a zone
+            TargetType(kind=Kind.TIMESTAMP, form=" 0"),
+            "2024-02-29 01:02:03",
+        ),
         (Decimal("9007199254740993.00"), NUMERIC_18_2, 9007199254740993),
-        (Decimal("9223372036854775807"), NUMERIC, 2**63 - 1),
-        (Decimal("9223372036854776000"), NUMERIC, 2.0**63),  # as repr spells that double
-        (Decimal("9223372036854775808"), NUMERIC, "9223372036854775808"),
+        (Decimal(9223372036854775807), NUMERIC, 2**63 - 1),
+        (Decimal(9223372036854776000), NUMERIC, 2.0**63),  # as repr spells that double
+        (Decimal(9223372036854775808), NUMERIC, "9223372036854775808"),
         (Decimal("1.50"), NUMERIC_18_2, 1.5),
         (Decimal("0.1"), NUMERIC, 0.1),
         (Decimal("-0.00"), NUMERIC_18_2, 0),
@@ -119,7 +130,13 @@ def test_a_target_value_is_rendered_as_sqlite_would_be_given_it(
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1, "1.00"), (1.5, "1.50"), (0.07, "0.07"), (-12345.67, "-12345.67"), (1e15, "1" + "0" * 15 + ".00")],
+    [
+        (1, "1.00"),
+        (1.5, "1.50"),
+        (0.07, "0.07"),
+        (-12345.67, "-12345.67"),
+        (1e15, "1" + "0" * 15 + ".00"),
+    ],
 )
 def test_a_bounded_numeric_is_scaled_as_postgresql_scales_it(value: float, text: str) -> None:
     """The digest is over its text, so 1.5 and 1.50 must not both occur."""
@@ -133,6 +150,15 @@ def test_an_unbounded_numeric_has_no_exponent(value: float) -> None:
     """As PostgreSQL prints it."""
     assert "E" not in str(convert(value, NUMERIC)).replace("E-324", "")
     assert isinstance(convert(value, NUMERIC), Decimal)
+
+
+@pytest.mark.parametrize("declared", ["TEXT", "REAL"])
+def test_an_integer_does_not_fit_where_its_column_would_make_it_something_else(
+    declared: str,
+) -> None:
+    """SQLite stores none there; one that is there all the same would not come back."""
+    column = ColumnMapping(name="v", declared=declared, target="v", type=BIGINT, not_null=False)
+    assert fitter(column)(5) == (None, "integer is no bigint")
 
 
 def test_no_conversion_is_not_null() -> None:

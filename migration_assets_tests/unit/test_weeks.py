@@ -73,9 +73,7 @@ def test_a_week_ends_at_midnight_of_its_own_zone(timezone: str, local_midnight: 
         ("Pacific/Apia", date(2011, 12, 24)),  # 30 December 2011 was left out altogether
     ],
 )
-def test_a_change_of_the_clock_neither_ends_nor_holds_up_a_week(
-    timezone: str, first: date
-) -> None:
+def test_a_change_of_the_clock_neither_ends_nor_holds_up_a_week(timezone: str, first: date) -> None:
     """Weeks are counted in days of the calendar, not in hours."""
     calendar = _calendar(timezone, first=first)
     zone = ZoneInfo(timezone)
@@ -91,9 +89,7 @@ def test_a_change_of_the_clock_neither_ends_nor_holds_up_a_week(
     st.datetimes(datetime(2020, 1, 1), datetime(2032, 1, 1)),  # noqa: DTZ001 - UTC is added
     st.sampled_from(["UTC", "Europe/Zurich", "Pacific/Apia", "America/St_Johns"]),
 )
-def test_every_label_has_the_first_weeks_weekday(
-    first: date, now: datetime, timezone: str
-) -> None:
+def test_every_label_has_the_first_weeks_weekday(first: date, now: datetime, timezone: str) -> None:
     """Complete weeks lie in the past, whole, and are counted from the first."""
     calendar = _calendar(timezone, first=first)
     now = now.replace(tzinfo=UTC)
