@@ -35,7 +35,7 @@ from migration_assets.target import embedded
 from migration_assets_tests import changes, command, independent
 
 SEED: Final = 1
-_MAGIC: Final = b"SQLite format 3\0"
+MAGIC: Final = b"SQLite format 3\0"
 _COMPANIONS: Final = ("-wal", "-journal")  # part of a database whose application was interrupted
 _QUOTED: Final = 2_000  # characters of a command's output in a failure
 
@@ -80,7 +80,7 @@ def find_databases(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with path.open("rb") as file:
-                if file.read(len(_MAGIC)) == _MAGIC:
+                if file.read(len(MAGIC)) == MAGIC:
                     yield path
 
 

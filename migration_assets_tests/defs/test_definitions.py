@@ -109,7 +109,7 @@ def test_groups_and_kinds_say_where_an_asset_lives(offline: Pipeline) -> None:
         "delta/orders": "delta",
         "aurora/orders": "aurora",
     }
-    assert (groups["source_cut"], groups["aurora_schema"]) == ("source", "aurora")
+    assert (groups["source_cut"], groups["aurora_schema"]) == ("source", "schema")
     assert kinds["source_cut"] == {"sqlite"}
     assert kinds["delta/orders"] == {"polars", "parquet"}
     assert (groups["migration_report"], kinds["migration_report"]) == ("report", {"markdown"})
