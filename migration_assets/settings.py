@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from migration_assets.errors import SettingsError
 from migration_assets.model import DEFAULT_SOURCE
-from migration_assets.target.connection import Target
 
 CONFIG_FILE = "migration.yaml"
 EMBEDDED = "embedded"
@@ -98,15 +97,6 @@ class Settings(BaseModel):
     def quarantine_limit(self, rows: int) -> int:
         """Return how many of a table's rows may stand in quarantine."""
         return max(self.quarantine_rows, int(rows * self.quarantine_share))
-
-    def connection(self, url: str | None = None) -> Target:
-        """Return the target to connect to; `url` stands in where the target is embedded."""
-        return Target(
-            url=url or self.target,
-            schema=self.target_schema,
-            patience=self.connect_patience,
-            lock_timeout=self.lock_timeout,
-        )
 
 
 def load(environment: Mapping[str, str], folder: Path) -> Settings:

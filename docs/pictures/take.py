@@ -20,7 +20,7 @@ def main(url: str) -> None:
     """Take every picture."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1200})
+        page = browser.new_page(viewport={"width": 1600, "height": 1800})
         _lineage(page, url)
         _view(page, f"{url}/assets/aurora/payments?view=partitions", "partitions.png", "2026-")
         _view(page, f"{url}/assets/aurora/payments?view=checks", "checks.png", "content_digest")

@@ -7,6 +7,7 @@ import polars as pl
 
 from migration_assets.model import DEFAULT_SOURCE, Delta
 from migration_assets.source import delta_files
+from migration_assets.source.cut import covering
 from migration_assets.state import State
 
 
@@ -30,7 +31,8 @@ class DeltaIOManager(dg.IOManager):
         """
         table = self._tables[context.asset_key.path[-1]]
         week = date.fromisoformat(context.partition_key)
-        delta = delta_files.find(self._state, DEFAULT_SOURCE, table, week)
+        cut = covering(self._state, DEFAULT_SOURCE, week)  # a week may have folded into a later one
+        delta = cut and delta_files.find(self._state, DEFAULT_SOURCE, table, cut.week)
         if delta is None:
             message = f"no delta of table {table} for week {week}: materialize it first"
             raise dg.Failure(message, allow_retries=False)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from migration_assets.defs.assets import SOURCE_CUT
 from migration_assets.defs.resources import open_migration
 from migration_assets.defs.tables import aurora_key
 from migration_assets.errors import MigrationError
@@ -26,7 +25,7 @@ def report_spec(partitions: dg.PartitionsDefinition[str], tables: Iterable[str])
     """Return the spec of the report; Dagster shows it, sensors and the command line make it."""
     return dg.AssetSpec(
         MIGRATION_REPORT,
-        deps=[SOURCE_CUT, *(aurora_key(name) for name in tables)],
+        deps=[aurora_key(name) for name in tables],
         group_name="report",
         kinds={"markdown"},
         partitions_def=partitions,

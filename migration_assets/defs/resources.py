@@ -11,6 +11,7 @@ from migration_assets.settings import Settings, load
 from migration_assets.state import LocalState
 from migration_assets.step import Migration
 from migration_assets.target import embedded
+from migration_assets.target.connection import target_of
 
 TARGET_DATABASE = "aurora"
 DAGSTER_DATABASE = "dagster"
@@ -29,7 +30,7 @@ def open_migration(settings: Settings) -> Migration:
         embedded.ensure_database(server, TARGET_DATABASE)
         url = server.url(TARGET_DATABASE)
     return Migration(
-        settings=settings, state=LocalState(settings.state), target=settings.connection(url)
+        settings=settings, state=LocalState(settings.state), target=target_of(settings, url)
     )
 
 

@@ -17,6 +17,7 @@ from migration_assets.errors import (
     TargetUnavailableError,
     UnsupportedError,
 )
+from migration_assets.settings import Settings
 from migration_assets.target.sqlstate import translate
 
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
@@ -64,6 +65,16 @@ class Target:
                 hint="set `target` in migration.yaml, or MIGRATION_TARGET",
             ) from type(error)("not a connection string")
         return f"{parts.get('host', 'localhost')}/{parts.get('dbname', '')}"
+
+
+def target_of(settings: Settings, url: str | None = None) -> Target:
+    """Return the target that the settings name; `url` stands in where it is embedded."""
+    return Target(
+        url=url or settings.target,
+        schema=settings.target_schema,
+        patience=settings.connect_patience,
+        lock_timeout=settings.lock_timeout,
+    )
 
 
 # Settings of every session. Time zone and styles are fixed so that no role's or database's own

@@ -8,6 +8,7 @@ import pytest
 
 from migration_assets.errors import SettingsError
 from migration_assets.settings import _EXAMPLES, ENVIRONMENT, Settings, load
+from migration_assets.target.connection import target_of
 
 SECRET = "hunter2-not-to-be-seen"  # noqa: S105 - of no server
 URL = f"postgresql://loader:{SECRET}@db.example.com:5432/app"
@@ -233,7 +234,7 @@ def test_no_secret_is_shown_by_settings_or_target(tmp_path: Path) -> None:
     """Neither in repr nor in str, nor in the name for people."""
     write(tmp_path, GOOD)
     settings = load(NOTHING, tmp_path)
-    target = settings.connection()
+    target = target_of(settings)
     assert target.url == URL
     for text in (repr(settings), str(settings), repr(target), str(target), target.name):
         assert SECRET not in text
@@ -243,7 +244,7 @@ def test_no_secret_is_shown_by_settings_or_target(tmp_path: Path) -> None:
 def test_the_target_takes_its_settings_along(tmp_path: Path) -> None:
     """Schema, patience and timeout; another URL where the target is embedded."""
     write(tmp_path, "source: a\ntarget: embedded\ntarget_schema: app\nlock_timeout: 7\n")
-    target = load(NOTHING, tmp_path).connection("postgresql://localhost/x")
+    target = target_of(load(NOTHING, tmp_path), "postgresql://localhost/x")
     assert (target.schema, target.lock_timeout, target.patience) == ("app", 7.0, 90.0)
     assert target.url == "postgresql://localhost/x"
 
