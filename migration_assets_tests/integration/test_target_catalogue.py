@@ -227,15 +227,20 @@ def test_settings_of_the_database_do_not_change_what_is_loaded(
     assert_proved(migration, "Room")
 
 
-def test_a_functions_namesake_of_the_target_does_not_take_its_place(
+def test_a_namesake_on_the_target_does_not_take_a_functions_place(
     make_migration: MakeMigration,
 ) -> None:
     """Somebody's own sha256 or operator in public must not decide what is equal."""
     migration = make_migration(HOUSE)
+    name = target_rows(migration, "SELECT current_database()")[0][0]
     write_on_target(
         migration,
         "CREATE FUNCTION public.sha256(bytea) RETURNS bytea LANGUAGE sql AS $$SELECT ''::bytea$$",
         "CREATE FUNCTION public.encode(bytea, text) RETURNS text LANGUAGE sql AS $$SELECT 'f'$$",
+        "CREATE FUNCTION public.nothing(bytea, bytea) RETURNS bytea LANGUAGE sql AS"
+        " $$SELECT ''::bytea$$",
+        "CREATE OPERATOR public.|| (FUNCTION = public.nothing, LEFTARG = bytea, RIGHTARG = bytea)",
+        f"ALTER DATABASE {name} SET search_path TO public, pg_catalog",
     )
     load_week(migration, 1)
     write_on_target(migration, "UPDATE room SET area = 0 WHERE id = 1")
