@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import date
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from migration_assets.model import Proof
@@ -38,7 +39,7 @@ def print_status(status: Status, console: Console) -> None:
     for name, cells in status.cells.items():
         head = status.heads.get(name)
         grid.add_row(
-            name,
+            escape(name),
             *(f"[{_STYLES[cells[w].state]}]{_figures(cells[w])}[/]" for w in shown),
             head.isoformat() if head else "[red]never[/]",
         )
@@ -81,10 +82,10 @@ def print_proofs(proofs: Mapping[str, Proof | None], console: Console, *, show_k
         grid.add_column(heading, justify="left" if heading in ("table", "proof") else "right")
     for name, proof in proofs.items():
         if proof is None:
-            grid.add_row(name, "", "", "", "", "[red]never loaded[/]")
+            grid.add_row(escape(name), "", "", "", "", "[red]never loaded[/]")
             continue
         grid.add_row(
-            name,
+            escape(name),
             proof.week.isoformat(),
             str(proof.source_rows),
             str(proof.target_rows),
