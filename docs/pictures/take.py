@@ -20,7 +20,7 @@ def main(url: str) -> None:
     """Take every picture."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
-        page = browser.new_page(viewport={"width": 1600, "height": 1800})
+        page = browser.new_page(viewport={"width": 1300, "height": 1500})
         _lineage(page, url)
         _view(page, f"{url}/assets/aurora/payments?view=partitions", "partitions.png", "2026-")
         _view(page, f"{url}/assets/aurora/payments?view=checks", "checks.png", "content_digest")
@@ -30,8 +30,8 @@ def main(url: str) -> None:
 def _lineage(page: Page, url: str) -> None:
     """Open all groups of the lineage view by its shortcut; loaded again, it fits the window."""
     page.goto(f"{url}/asset-groups")
-    page.locator("text=/^source$/ >> visible=true").first.wait_for()
-    page.mouse.click(1_000, 900)
+    page.wait_for_timeout(_LAYOUT)
+    page.mouse.click(1_000, 1_300)
     page.keyboard.press("Alt+KeyE")
     page.wait_for_timeout(_LAYOUT)
     page.reload()
