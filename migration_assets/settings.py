@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from migration_assets.errors import SettingsError
 from migration_assets.model import DEFAULT_SOURCE
-from migration_assets.target.connection import Target
 
 CONFIG_FILE = "migration.yaml"
 EMBEDDED = "embedded"
@@ -50,7 +49,9 @@ _CRON_FIELDS = 5
 class Settings(BaseModel):
     """What one migration is: where from, where to, when, and what is left alone."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     source: Path
     target: str = Field(repr=False)
@@ -97,15 +98,6 @@ class Settings(BaseModel):
         """Return how many of a table's rows may stand in quarantine."""
         return max(self.quarantine_rows, int(rows * self.quarantine_share))
 
-    def connection(self, url: str | None = None) -> Target:
-        """Return the target to connect to; `url` stands in where the target is embedded."""
-        return Target(
-            url=url or self.target,
-            schema=self.target_schema,
-            patience=self.connect_patience,
-            lock_timeout=self.lock_timeout,
-        )
-
 
 def load(environment: Mapping[str, str], folder: Path) -> Settings:
     """Read the settings. `folder` is where `migration.yaml` is looked for.
@@ -143,6 +135,15 @@ def _read_file(file: Path) -> dict[str, Any]:
             what="not valid YAML",
             where=f"{file}, line {mark.line + 1}" if mark else str(file),
             expected="lines such as `source: /var/lib/app/app.sqlite`",
+        ) from None
+    except ValueError as error:  # of a date such as 2026-02-30; YAML makes dates by itself
+        encoded = isinstance(error, UnicodeDecodeError)
+        raise SettingsError(
+            what="not UTF-8" if encoded else "it holds a date that is not in the calendar",
+            where=str(file),
+            expected="a text file in UTF-8"
+            if encoded
+            else f"for example `{_EXAMPLES['first_week']}`",
         ) from None
     if content is None:
         return {}

@@ -5,6 +5,7 @@ and durable: it is written elsewhere, synced and renamed into place. The local f
 implementation now; another store has to offer the same eight methods.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -67,23 +68,20 @@ class LocalState:
         return self.root / key
 
     def _make(self, folder: Path) -> Path:
-        try:
-            folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StateError(
-                what=f"the folder can't be made ({error.strerror})",
-                where=f"state {folder}",
-                expected="a folder this user may write to",
-                hint="set `state` in migration.yaml, or MIGRATION_STATE",
-            ) from error
+        with _accessible(folder):
+            for part in reversed((folder, *folder.parents)):
+                if not part.exists():  # mkdir's own `parents` would leave them open to others
+                    part.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         return folder
 
     def read_text(self, key: str) -> str | None:
         """Return a document, or None where there is none."""
-        try:
-            return self._file(key).read_text("utf-8")
-        except FileNotFoundError:
-            return None
+        file = self._file(key)
+        with _accessible(file), suppress(FileNotFoundError):
+            return file.read_text("utf-8")
+        return None
 
     def write_text(self, key: str, text: str, *, overwrite: bool = True) -> None:
         """Write a document whole; `StateError` where it exists and must not be overwritten."""
@@ -161,8 +159,23 @@ class LocalState:
 
 
 @contextmanager
+def _accessible(path: Path) -> Generator[None]:
+    """Say what to do where the operating system refuses a file or folder."""
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            what=f"can't be made or opened ({error.strerror})",
+            where=f"state {path}",
+            expected="a folder this user may write to",
+            hint="run as its owner, or set `state` in migration.yaml, or MIGRATION_STATE",
+        ) from error
+
+
+@contextmanager
 def _locked(path: Path) -> Generator[None]:
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, _PRIVATE_FILE)
+    with _accessible(path):
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, _PRIVATE_FILE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -4,11 +4,12 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from migration_assets.errors import (
     GuardError,
@@ -31,6 +32,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
+from migration_assets.report.status import Status, status
 from migration_assets.settings import Settings
 from migration_assets.source import census, delta_files
 from migration_assets.source import cut as cuts
@@ -97,19 +99,45 @@ def bootstrap(migration: Migration) -> None:
         ledger.bootstrap(connection, migration.target.schema)
 
 
-def make_delta(migration: Migration, table: str, week: date) -> tuple[Delta | None, Head | None]:
+def make_delta(migration: Migration, table: str, week: date) -> Delta:
     """Store the delta that carries a table from its head to a week's cut.
 
-    Returns None instead of a delta where the head covers the week already.
+    Where the head covers the week already, its delta stays as it was stored, or is empty.
     """
     cut = _cut_for(migration, week)
     with _alone(migration, table):
         with _session(migration, table, week) as connection:
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
-                return None, head
+                return _covered_delta(migration, connection, table, cut, head)
             mapping = _mapping(migration, connection, table, cut, head, stored=None)
-        return _compute(migration, mapping, cut, head, replace=False), head
+        return _compute(migration, mapping, cut, head, replace=False)
+
+
+def _covered_delta(
+    migration: Migration, connection: Connection, table: str, cut: Cut, head: Head
+) -> Delta:
+    stored = delta_files.find(migration.state, migration.source, table, cut.week)
+    if stored is not None and stored.cut == cut.id and _intact(stored):
+        return stored
+    return delta_files.write(
+        migration.state,
+        (),
+        ledger.sealed_mapping(connection, head.mapping_hash),
+        week=cut.week,
+        base=cut,
+        cut=cut,
+        scope=Scope.CHANGES,
+    )
+
+
+def _intact(delta: Delta) -> bool:
+    """Tell whether a delta can be used; a damaged one is made again from its cuts."""
+    try:
+        delta_files.check(delta)
+    except StateError:
+        return False
+    return True
 
 
 def carry(
@@ -257,11 +285,7 @@ def _stored_delta(migration: Migration, table: str, cut: Cut, head: Head | None)
         return None
     if head is None and delta_files.mapping_of(migration.state, delta) is None:
         return None
-    try:
-        delta_files.check(delta)
-    except StateError:
-        return None  # a damaged delta is made again from its cuts, which are checked
-    return delta
+    return delta if _intact(delta) else None
 
 
 def _mapping(
@@ -294,12 +318,12 @@ def _propose(migration: Migration, cut: Cut, table: SourceTable) -> TableMapping
     )
 
 
-def _refuse_drift(mapping: TableMapping, table: SourceTable, cut: Cut) -> None:
-    """Refuse a table whose columns are no longer those of its sealed mapping."""
+def _drift(mapping: TableMapping, table: SourceTable) -> list[str]:
+    """Name how a table's columns differ from those of its sealed mapping."""
     sealed = {c.name: c.declared for c in mapping.columns}
     now = {c.name: c.declared for c in table.columns}
     if list(sealed.items()) == list(now.items()):
-        return
+        return []
     changes = [
         *(f"new column {name}" for name in now if name not in sealed),
         *(f"column {name} is gone" for name in sealed if name not in now),
@@ -309,12 +333,35 @@ def _refuse_drift(mapping: TableMapping, table: SourceTable, cut: Cut) -> None:
             if name in sealed and now[name] != sealed[name]
         ),
     ]
-    raise UnsupportedError(
-        what=f"the table's columns changed: {'; '.join(changes) or 'their order'}",
-        where=f"table {mapping.table}, week {cut.week}",
-        expected="the columns of the sealed mapping; this version carries no schema changes",
-        hint="undo the change at the source, or leave the table out with `exclude`",
-    )
+    return changes or ["the order of the columns"]
+
+
+def _refuse_drift(mapping: TableMapping, table: SourceTable, cut: Cut) -> None:
+    changes = _drift(mapping, table)
+    if changes:
+        raise UnsupportedError(
+            what=f"the table's columns changed: {'; '.join(changes)}",
+            where=f"table {mapping.table}, week {cut.week}",
+            expected="the columns of the sealed mapping; this version carries no schema changes",
+            hint="undo the change at the source, or leave the table out with `exclude`",
+        )
+
+
+def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
+    """Return, per table that was loaded before, how the week's cut differs from its mapping."""
+    cut = _cut_for(migration, week)
+    with open_cut(cut) as source:
+        tables = read_catalog(source, cut.source).tables
+    found: dict[str, list[str]] = {}
+    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
+        for table in tables:
+            head = ledger.head(connection, migration.source, table.name)
+            if head is None:
+                continue
+            drift = _drift(ledger.sealed_mapping(connection, head.mapping_hash), table)
+            if drift:
+                found[table.name] = drift
+    return found
 
 
 def _compute(
@@ -346,6 +393,18 @@ def _head_hashes(
                 yield hasher.row_hash(values)
 
     return hashes
+
+
+def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date]) -> Status:
+    """Return where the tables stand in these weeks, from ledger and attempts."""
+    entries: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
+    where = f"target {migration.target.name}"
+    with connect(migration.target) as connection, translated(where):
+        if ledger.exists(connection):
+            entries = ledger.entries(connection, migration.source)
+            attempts = ledger.attempts(connection, migration.source)
+    return status(tables=tables, weeks=weeks, entries=entries, attempts=attempts)
 
 
 def verify(migration: Migration, table: str) -> tuple[Proof, TableMapping] | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from migration_assets.errors import SettingsError
+from migration_assets.errors import SettingsError, StateError
 from migration_assets.settings import Settings
 from migration_assets.state import State
 
@@ -63,7 +63,17 @@ def weeks(settings: Settings, state: State, now: datetime) -> Weeks:
 
 def _remembered(state: State) -> date | None:
     text = state.read_text(_KEY)
-    return date.fromisoformat(json.loads(text)["first_week"]) if text else None
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(json.loads(text)["first_week"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(
+            what="the first week that was remembered can't be read",
+            where=f"state {_KEY}",
+            expected='a document such as {"first_week": "2026-10-04"}',
+            hint="restore it from a backup, or set `first_week` to the migration's first week",
+        ) from error
 
 
 def _remember(state: State, first: date) -> date:

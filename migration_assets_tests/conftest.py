@@ -2,5 +2,6 @@
 
 pytest_plugins = [
     "migration_assets_tests.fixtures_postgres",
+    "migration_assets_tests.fixtures_sqlite",
     "migration_assets_tests.fixtures_migration",
 ]

@@ -19,6 +19,7 @@ from migration_assets.source.catalog import read_catalog
 from migration_assets.source.connection import open_cut
 from migration_assets.state import LocalState
 from migration_assets.step import Migration
+from migration_assets.target.connection import target_of
 from migration_assets_tests import independent
 
 FIRST_WEEK = date(2026, 10, 4)
@@ -61,7 +62,7 @@ def migration_of(source: Path, state: Path, url: str, **settings: object) -> Mig
     }
     fields |= settings
     chosen = Settings(**fields)
-    return Migration(settings=chosen, state=LocalState(chosen.state), target=chosen.connection())
+    return Migration(settings=chosen, state=LocalState(chosen.state), target=target_of(chosen))
 
 
 def week(number: int) -> date:

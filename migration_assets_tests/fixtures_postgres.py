@@ -19,7 +19,7 @@ from migration_assets.target.embedded import (
 )
 
 
-def _new_folder() -> Path:
+def new_folder() -> Path:
     """Name a folder that doesn't exist yet.
 
     pytest's own temporary folders are closed to the system user that root starts PostgreSQL as, so
@@ -36,7 +36,7 @@ def _remove(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedServer]:
     """Return a server shared by the session: durability is off, nothing outlives the session."""
-    folder = _new_folder()
+    folder = new_folder()
     try:
         yield start(folder, options=FAST)
     finally:
@@ -56,6 +56,6 @@ def target_url(postgres: EmbeddedServer) -> Iterator[str]:
 @pytest.fixture
 def server_folder() -> Iterator[Path]:
     """Return a folder, not made yet, for a test that starts and stops servers of its own."""
-    folder = _new_folder()
+    folder = new_folder()
     yield folder
     _remove(folder)

@@ -532,9 +532,7 @@ class _Renderer:
         values = list(held)
         for at in self._floats:
             value = given[at]
-            if value is None or isinstance(held[at], bytearray):
-                continue
-            if math.isnan(value) or (value == 0 and math.copysign(1, value) < 0):
+            if value is not None and (math.isnan(value) or (value == 0 > math.copysign(1, value))):
                 values[at] = value
         return tuple(values)
 

@@ -25,7 +25,7 @@ def _hash(name: str) -> str:
 
 def fold(name: str) -> str:
     """Fold ASCII letters to lower case; a name over 63 bytes carries a hash of the whole name."""
-    folded = name.translate(_UPPER)
+    folded = name.translate(_UPPER) or "_"  # SQLite allows the empty name, PostgreSQL does not
     return folded if len(folded.encode()) <= _MAX_BYTES else with_hash(folded, name)
 
 
@@ -63,8 +63,9 @@ class TableNames:
     indexes: Mapping[str, str]
 
 
-# The declared key, where another index serves as the target's key; no index can be called so.
-DECLARED_KEY = "primary key"
+# The declared key, where another index serves as the target's key. No index can be called so:
+# SQLite keeps names that start with sqlite_ for itself.
+DECLARED_KEY = "sqlite_primary_key"
 
 
 def allocate(tables: Sequence[SourceTable]) -> dict[str, TableNames]:

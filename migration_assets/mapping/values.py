@@ -95,7 +95,7 @@ def render(value: TargetValue, kind: TargetType) -> SqliteValue:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, Decimal):
-        return format(value, "f")
+        return _number(value)
     if isinstance(value, datetime):
         separator, digits = kind.form[0], int(kind.form[1])
         text = value.isoformat(separator, "microseconds")
@@ -103,6 +103,17 @@ def render(value: TargetValue, kind: TargetType) -> SqliteValue:
     if isinstance(value, date):
         return value.isoformat()
     return value
+
+
+def _number(value: Decimal) -> SqliteValue:
+    """Return the integer or double that a numeric is exactly; else its text.
+
+    As text a whole number with a scale would pass through a double and lose digits beyond 2^53.
+    """
+    if value == value.to_integral_value() and _INT64[0] <= value <= _INT64[-1]:
+        return int(value)
+    nearest = float(value)
+    return nearest if Decimal(repr(nearest)) == value else format(value, "f")
 
 
 def _to_double(value: SqliteValue) -> Converted:

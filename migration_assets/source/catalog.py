@@ -4,12 +4,13 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from migration_assets.model import Catalog, SourceColumn, SourceIndex, SourceTable
 from migration_assets.source.connection import quote
+from migration_assets.state import State
 
 _VIRTUAL_OR_STORED = (2, 3)  # `hidden` of generated columns, PRAGMA table_xinfo
 _HIDDEN = 1
@@ -25,19 +26,60 @@ def read_catalog(
     """Read all tables, in name order; `include` and `exclude` are shell patterns of table names."""
     tables: list[SourceTable] = []
     left_out: dict[str, str] = {}
+    wanted, unwanted = tuple(include), tuple(exclude)
     rows = connection.execute(
-        "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' ORDER BY name"
+        "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' ORDER BY name"
     ).fetchall()
-    for name, kind, without_rowid in rows:
+    for name, kind, without_rowid, strict in rows:
         if name.lower().startswith("sqlite_"):
             continue
-        reason = _reason_to_leave_out(name, kind, tuple(include), tuple(exclude))
+        reason = _reason_to_leave_out(name, kind, wanted, unwanted)
         if reason:
             left_out[name] = reason
         else:
-            tables.append(_read_table(connection, source, name, without_rowid=bool(without_rowid)))
+            table = _read_table(connection, source, name, without_rowid=bool(without_rowid))
+            tables.append(_without_any(table) if strict else table)
     fingerprint = _fingerprint(tables)
     return Catalog(source=source, tables=tuple(tables), left_out=left_out, fingerprint=fingerprint)
+
+
+def select(catalog: Catalog, include: tuple[str, ...], exclude: tuple[str, ...]) -> Catalog:
+    """Return the catalog without the tables that the settings leave out."""
+    left_out = dict(catalog.left_out)
+    tables: list[SourceTable] = []
+    for table in catalog.tables:
+        reason = _reason_to_leave_out(table.name, "table", include, exclude)
+        if reason:
+            left_out[table.name] = reason
+        else:
+            tables.append(table)
+    return replace(catalog, tables=tuple(tables), left_out=left_out)
+
+
+def remember(state: State, catalog: Catalog) -> Catalog:
+    """Cache a catalog for definitions to load while the source is away.
+
+    A table that vanished stays in the cache, so that its asset goes red instead of away.
+    """
+    known = cached(state, catalog.source)
+    if known is not None:
+        there = {t.name for t in catalog.tables}
+        gone = tuple(t for t in known.tables if t.name not in there)
+        tables = sorted((*catalog.tables, *gone), key=lambda t: t.name)
+        catalog = replace(catalog, tables=tuple(tables))
+    if catalog != known:
+        state.write_text(_cache_key(catalog.source), dumps(catalog))
+    return catalog
+
+
+def cached(state: State, source: str) -> Catalog | None:
+    """Return the cached catalog; None before the source was first read."""
+    text = state.read_text(_cache_key(source))
+    return loads(text) if text else None
+
+
+def _cache_key(source: str) -> str:
+    return f"catalog/{source}.json"
 
 
 def _reason_to_leave_out(
@@ -90,6 +132,18 @@ def _read_table(
         without_rowid=without_rowid,
         rowid_alias=alias,
     )
+
+
+def _without_any(table: SourceTable) -> SourceTable:
+    """Return a strict table with its ANY columns as untyped ones.
+
+    There ANY converts nothing; in any other table the word has NUMERIC affinity
+    (https://sqlite.org/stricttables.html, section 2).
+    """
+    columns = tuple(
+        replace(c, declared="") if c.declared.upper() == "ANY" else c for c in table.columns
+    )
+    return replace(table, columns=columns)
 
 
 def _read_indexes(

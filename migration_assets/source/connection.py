@@ -20,11 +20,19 @@ _UTF16 = (2, 3)
 _OLDEST_SQLITE = (3, 37, 0)
 _BUSY, _LOCKED = 5, 6
 _CODES = {
+    1: (
+        "SQLite can't run a statement on it",
+        "a collation, function or extension that only the application has is not carried",
+    ),
     3: ("permission denied", "run as the owner of the file"),
     8: ("the file can't be read without writing beside it", "run as the owner of the file"),
     11: ("the database is damaged", "check it with `PRAGMA integrity_check` and restore a backup"),
     13: ("the disk is full", "free space where the state folder lies"),
     14: ("the file can't be opened", "check the path and its permissions"),
+    776: (  # SQLITE_READONLY_ROLLBACK
+        "a transaction that broke off has to be rolled back first",
+        "start the application once, so that it rolls its journal back",
+    ),
     26: ("the file is no SQLite database", "check the path; an encrypted file looks like this too"),
 }
 
@@ -44,14 +52,17 @@ def exact_text(raw: bytes) -> str | UndecodableText:
 
 def source_error(error: sqlite3.Error, where: str) -> MigrationError:
     """Translate an SQLite error by its result code; never by its text."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    extended = getattr(error, "sqlite_errorcode", 0)
+    code = extended & 0xFF
     if code in (_BUSY, _LOCKED):
         return SourceBusyError(
             what="the source is locked by another program",
             where=where,
             hint="run again when its long transaction has ended",
         )
-    what, hint = _CODES.get(code, (f"SQLite result code {code}", "see sqlite.org/rescode.html"))
+    what, hint = _CODES.get(extended) or _CODES.get(
+        code, (f"SQLite result code {code}", "see sqlite.org/rescode.html")
+    )
     return SourceError(what=what, where=where, hint=hint)
 
 
@@ -67,16 +78,16 @@ def translated(where: str) -> Generator[None]:
 def _check_file(path: Path) -> bytes:
     """Return the header of a file that looks like a database, or say what it is instead."""
     where = f"source {path}"
-    if not path.exists():
-        raise SourceError(
-            what="there is no such file",
-            where=where,
-            expected="the path of a SQLite database",
-            hint="set `source` in migration.yaml, or MIGRATION_SOURCE",
-        )
-    if not path.is_file():
-        raise SourceError(what="not a file", where=where, expected="a SQLite database file")
     try:
+        if not path.exists():
+            raise SourceError(
+                what="there is no such file",
+                where=where,
+                expected="the path of a SQLite database",
+                hint="set `source` in migration.yaml, or MIGRATION_SOURCE",
+            )
+        if not path.is_file():
+            raise SourceError(what="not a file", where=where, expected="a SQLite database file")
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
     except PermissionError as error:
@@ -128,9 +139,10 @@ def open_source(path: Path, *, timeout: float) -> Generator[tuple[sqlite3.Connec
             expected=f"to run as its owner (uid {owner}) or as root",
             hint="files left beside it would stop the application from writing",
         )
-    mode = "rw" if wal and not path.with_name(path.name + "-wal").exists() else "ro"
+    file = path.resolve()  # a `-wal` lies beside the file itself, not beside a link to it
+    mode = "rw" if wal and not file.with_name(file.name + "-wal").exists() else "ro"
     with translated(f"source {path}"):
-        connection = _connect(f"file:{url_quote(str(path))}?mode={mode}", timeout)
+        connection = _connect(f"file:{url_quote(str(file))}?mode={mode}", timeout)
         try:
             yield connection, wal
         finally:

@@ -229,15 +229,20 @@ def frame(delta: Delta) -> pl.LazyFrame:
 
 def row_batches(delta: Delta) -> Iterator[Any]:
     """Yield the delta's rows as Arrow batches, in the order they were written."""
-    with pq.ParquetFile(delta.rows_path) as file:
-        yield from file.iter_batches(batch_size=_BATCH)
+    yield from _batches(delta.rows_path)
 
 
 def misfits(delta: Delta) -> Iterator[dict[str, Any]]:
     """Yield the misfits: entering, key, columns, reasons, classes, values (exact bytes)."""
-    with pq.ParquetFile(delta.misfits_path) as file:
-        for batch in file.iter_batches(batch_size=_BATCH):
-            yield from batch.to_pylist()
+    for batch in _batches(delta.misfits_path):
+        yield from batch.to_pylist()
+
+
+def _batches(path: Path) -> Iterator[Any]:
+    """Read row group by row group: a batch across them would undo the bound in bytes."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield from file.iter_batches(batch_size=_BATCH, row_groups=[group])
 
 
 def _sha256(path: Path) -> str:

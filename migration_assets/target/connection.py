@@ -17,6 +17,7 @@ from migration_assets.errors import (
     TargetUnavailableError,
     UnsupportedError,
 )
+from migration_assets.settings import Settings
 from migration_assets.target.sqlstate import translate
 
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
@@ -50,9 +51,30 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Name the target for people: host and database, never user or password."""
-        parts = conninfo.conninfo_to_dict(self.url)
+        """Name the target for people: host and database, never user or password.
+
+        Raises `SettingsError` where the URL is none; it is not repeated, it may hold a secret.
+        """
+        try:
+            parts = conninfo.conninfo_to_dict(self.url)
+        except psycopg.ProgrammingError as error:
+            raise SettingsError(
+                what="the target's URL can't be read",
+                where="target",
+                expected="postgresql://user@host:5432/database?sslmode=verify-full",
+                hint="set `target` in migration.yaml, or MIGRATION_TARGET",
+            ) from type(error)("not a connection string")
         return f"{parts.get('host', 'localhost')}/{parts.get('dbname', '')}"
+
+
+def target_of(settings: Settings, url: str | None = None) -> Target:
+    """Return the target that the settings name; `url` stands in where it is embedded."""
+    return Target(
+        url=url or settings.target,
+        schema=settings.target_schema,
+        patience=settings.connect_patience,
+        lock_timeout=settings.lock_timeout,
+    )
 
 
 # Settings of every session. Time zone and styles are fixed so that no role's or database's own
@@ -74,7 +96,7 @@ _SESSION: tuple[LiteralString, ...] = (
 @contextmanager
 def connect(target: Target) -> Generator[Connection]:
     """Connect, in autocommit, and close at the end; raises our errors, not psycopg's."""
-    where = f"target {_name(target)}"
+    where = f"target {target.name}"
     connection = _open(target, where)
     try:
         with translated(where):
@@ -96,18 +118,6 @@ def translated(where: str) -> Generator[None]:
 def _bare(error: psycopg.Error) -> Exception:
     """Return a stand-in for the cause: psycopg's own text may quote a row."""
     return type(error)(error.sqlstate or "no SQLSTATE")
-
-
-def _name(target: Target) -> str:
-    try:
-        return target.name
-    except psycopg.ProgrammingError as error:
-        raise SettingsError(
-            what="the target's URL can't be read",
-            where="target",
-            expected="postgresql://user@host:5432/database?sslmode=verify-full",
-            hint="set `target` in migration.yaml, or MIGRATION_TARGET",
-        ) from type(error)("not a connection string")
 
 
 def _open(target: Target, where: str) -> Connection:

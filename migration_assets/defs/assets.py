@@ -1,0 +1,121 @@
+"""The assets that all tables share: the week's cut, and the target's schema."""
+
+from datetime import date
+
+import dagster as dg
+
+from migration_assets.errors import MigrationError, TransientError
+from migration_assets.source.catalog import read_catalog, remember, select
+from migration_assets.source.connection import open_cut
+from migration_assets.step import Migration, bootstrap, schema_drift, take_cut
+
+SOURCE_CUT = dg.AssetKey("source_cut")
+AURORA_SCHEMA = dg.AssetKey("aurora_schema")
+EVERY_TABLE_HAS_AN_ASSET = "every_table_has_an_asset"
+
+# Failures that may go away by themselves are tried again; terminal ones raise without retries.
+RETRIES = dg.RetryPolicy(
+    max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+
+def failure(error: MigrationError) -> dg.Failure:
+    """Turn our error into Dagster's; only a transient one is worth a retry."""
+    return dg.Failure(
+        description=str(error),
+        metadata={"error": type(error).__name__, "to_do": error.hint or "see the description"},
+        allow_retries=isinstance(error, TransientError),
+    )
+
+
+def source_cut(
+    partitions: dg.PartitionsDefinition[str], known_tables: frozenset[str]
+) -> dg.AssetsDefinition:
+    """Return the asset of the week's cut; `known_tables` are those that have assets."""
+
+    @dg.asset(
+        key=SOURCE_CUT,
+        group_name="source",
+        kinds={"sqlite"},
+        partitions_def=partitions,
+        retry_policy=RETRIES,
+        description="A consistent, immutable copy of the SQLite source for one week.",
+        check_specs=[
+            dg.AssetCheckSpec(
+                EVERY_TABLE_HAS_AN_ASSET,
+                asset=SOURCE_CUT,
+                description="Every table of the cut is carried by an asset, or left out by name.",
+                partitions_def=partitions,
+            )
+        ],
+    )
+    def _source_cut(
+        context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
+    ) -> dg.MaterializeResult:
+        week = date.fromisoformat(context.partition_key)
+        try:
+            cut = take_cut(migration, week)
+            with open_cut(cut) as connection:
+                catalog = read_catalog(connection, cut.source)
+        except MigrationError as error:
+            raise failure(error) from error
+        remember(migration.state, catalog)
+        settings = migration.settings
+        wanted = select(catalog, settings.include, settings.exclude)
+        without = sorted({t.name for t in wanted.tables} - known_tables)
+        return dg.MaterializeResult(
+            metadata={
+                "week_of_cut": cut.week.isoformat(),
+                "cut": cut.id,
+                "taken_at": cut.taken_at,
+                "size_bytes": cut.size,
+                "pages": cut.pages,
+                "tables": len(wanted.tables),
+                "left_out": dg.MetadataValue.json(dict(wanted.left_out)),
+                "orphaned_foreign_key_rows": cut.orphaned_rows,
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=EVERY_TABLE_HAS_AN_ASSET,
+                    passed=not without,
+                    metadata={
+                        "tables_without_an_asset": dg.MetadataValue.json(without),
+                        "to_do": "reload the code location, then run this week again"
+                        if without
+                        else "nothing",
+                    },
+                )
+            ],
+        )
+
+    return _source_cut
+
+
+def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """Return the asset that makes the ledger on the target and reports schema drift."""
+
+    @dg.asset(
+        key=AURORA_SCHEMA,
+        deps=[SOURCE_CUT],
+        group_name="schema",
+        kinds={"postgres"},
+        partitions_def=partitions,
+        retry_policy=RETRIES,
+        description="The ledger on the target, and how the cut differs from sealed mappings.",
+    )
+    def _aurora_schema(
+        context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
+    ) -> dg.MaterializeResult:
+        try:
+            bootstrap(migration)
+            drift = schema_drift(migration, date.fromisoformat(context.partition_key))
+        except MigrationError as error:
+            raise failure(error) from error
+        return dg.MaterializeResult(
+            metadata={
+                "tables_with_drift": len(drift),
+                "drift": dg.MetadataValue.json(drift),
+            }
+        )
+
+    return _aurora_schema

@@ -1,0 +1,93 @@
+"""Put the definitions together from settings and the cached catalog."""
+
+import os
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+from dagster import BetaWarning, PreviewWarning
+
+from migration_assets.defs.assets import aurora_schema, source_cut
+from migration_assets.defs.io_manager import DeltaIOManager
+from migration_assets.defs.partitions import weekly
+from migration_assets.defs.report import report_sensors, report_spec
+from migration_assets.defs.resources import MigrationResource
+from migration_assets.defs.schedules import weekly_job, weekly_schedule
+from migration_assets.defs.tables import aurora_asset, delta_asset
+from migration_assets.mapping.names import asset_name
+from migration_assets.model import Catalog
+from migration_assets.settings import Settings, load
+from migration_assets.source.catalog import cached, read_catalog, remember, select
+from migration_assets.source.connection import open_source, translated
+from migration_assets.state import LocalState, State
+from migration_assets.weeks import Weeks
+from migration_assets.weeks import weeks as calendar
+
+
+def from_environment() -> dg.Definitions:
+    """Build the definitions of the settings found in the environment and this folder."""
+    return build(load(os.environ, Path.cwd()), now=datetime.now(UTC))
+
+
+def build(settings: Settings, *, now: datetime) -> dg.Definitions:
+    """Build the definitions; the source is only opened if its catalog was never cached."""
+    state = LocalState(settings.state)
+    weeks = calendar(settings, state, now)
+    catalog = select(known_catalog(settings, state), settings.include, settings.exclude)
+    names = [t.name for t in catalog.tables]
+    partitions = weekly(weeks)
+    job = weekly_job()
+    with warnings.catch_warnings():
+        # Partitioned checks are a preview in this release of Dagster, which is pinned.
+        warnings.simplefilter("ignore", PreviewWarning)
+        warnings.simplefilter("ignore", BetaWarning)
+        tables = [
+            asset
+            for table in catalog.tables
+            for asset in (
+                delta_asset(table=table, partitions=partitions),
+                aurora_asset(table=table, partitions=partitions),
+            )
+        ]
+        shared = [
+            source_cut(partitions, frozenset(names)),
+            aurora_schema(partitions),
+        ]
+        return dg.Definitions(
+            assets=[*shared, *tables, report_spec(partitions, names)],
+            jobs=[job],
+            sensors=report_sensors(names),
+            schedules=[weekly_schedule(job, weeks, settings.cron)],
+            resources={
+                "migration": MigrationResource(),
+                "delta_io_manager": DeltaIOManager(
+                    state, {asset_name(name): name for name in names}
+                ),
+            },
+            # Runs from the UI or a backfill ignore a job's own executor, so it is set for all.
+            executor=dg.in_process_executor,
+        )
+
+
+def calendar_of(settings: Settings, now: datetime) -> Weeks:
+    """Return the weeks of these settings."""
+    return calendar(settings, LocalState(settings.state), now)
+
+
+def tables_of(settings: Settings) -> list[str]:
+    """Return the names of the tables that the settings don't leave out."""
+    catalog = known_catalog(settings, LocalState(settings.state))
+    return [t.name for t in select(catalog, settings.include, settings.exclude).tables]
+
+
+def known_catalog(settings: Settings, state: State) -> Catalog:
+    """Return the cached catalog; before the first time, read it from the source."""
+    catalog = cached(state, settings.source_name)
+    if catalog is not None:
+        return catalog
+    with (
+        open_source(settings.source, timeout=settings.source_timeout) as (connection, _),
+        translated(f"source {settings.source}"),
+    ):
+        return remember(state, read_catalog(connection, settings.source_name))

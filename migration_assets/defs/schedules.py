@@ -1,0 +1,49 @@
+"""The weekly job and its schedule: from the first complete week to the last, then silent."""
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,  # what define_asset_job returns; not exported
+)
+
+from migration_assets.weeks import Weeks
+
+JOB = "weekly_migration"
+
+
+def weekly_job() -> UnresolvedAssetJobDefinition:
+    """Return the job that carries one week of every table; its partitions are the assets'."""
+    return dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.all(),
+        description="Take the week's cut, carry every table to it, prove each one.",
+    )
+
+
+def weekly_schedule(
+    job: UnresolvedAssetJobDefinition, weeks: Weeks, cron: str
+) -> dg.ScheduleDefinition:
+    """Return the schedule; a tick asks for the week that has just ended, once."""
+
+    @dg.schedule(
+        name="weekly_schedule",
+        job=job,
+        cron_schedule=cron,
+        execution_timezone=weeks.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Runs the week that has just ended; skips before the first and after the last.",
+    )
+    def _schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        tick = context.scheduled_execution_time
+        complete = weeks.complete(tick)
+        if not complete:
+            return dg.SkipReason(f"the first week, {weeks.first}, is not over yet")
+        today = tick.astimezone(ZoneInfo(weeks.timezone)).date()
+        if today >= weeks.end + timedelta(days=7):
+            return dg.SkipReason(f"the last week ended on {weeks.end}")
+        label = complete[-1].isoformat()
+        return dg.RunRequest(run_key=label, partition_key=label)
+
+    return _schedule

@@ -1,0 +1,162 @@
+"""The demo: a made-up business, or the user's own file, carried week by week and proved.
+
+It lives in `.migration/demo` (or `.migration/own`) below the folder it is started in, and starts
+afresh each time. In its fourth week a table fails for a reason that happens in real life: somebody
+gave the target a rule that the source's rows break. The table's partition is mended alone.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+
+import dagster as dg
+import psycopg
+import yaml
+from rich.console import Console
+
+from migration_assets.defs.build import calendar_of, tables_of
+from migration_assets.defs.instance import environment, open_instance, serve
+from migration_assets.defs.launch import RunOutcome, run_week
+from migration_assets.defs.report import report_week
+from migration_assets.defs.resources import embedded_folder, open_migration
+from migration_assets.demo import business, life
+from migration_assets.errors import SettingsError
+from migration_assets.report import terminal
+from migration_assets.settings import ENVIRONMENT, Settings, load
+from migration_assets.step import standing, verify
+from migration_assets.target import embedded
+
+# In week 4 the business first pays money back, against a rule that a DBA just made.
+_FAILING_WEEK, _FAILING_TABLE = 4, "payments"
+_RULE = "ALTER TABLE public.payments ADD CONSTRAINT dba_no_refunds CHECK (amount >= 0)"
+_MENDING = "ALTER TABLE public.payments DROP CONSTRAINT dba_no_refunds"
+
+
+def tour(folder: Path, *, source: Path | None, weeks: int, scale: int, port: int | None) -> bool:
+    """Show the pipeline at work; return whether everything ended proved equal.
+
+    `source` is the user's own file, carried for one week; without one, a business of `scale` lives
+    through `weeks`. Dagster stays open on `port` until it is stopped; None leaves it closed.
+    """
+    console = terminal.console()
+    with _alone(folder):
+        settings = _prepare(folder, source, weeks)
+        if source is None:
+            business.create(settings.source, scale=scale)
+            console.print(f"a business on SQLite: {settings.source.relative_to(folder)}")
+        return _show(folder, settings, console, scale=scale, own=source is not None, port=port)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Refuse a second demo in this folder: it would take the first one's files away."""
+    home = folder / ".migration"
+    home.mkdir(mode=0o700, exist_ok=True)
+    with (home / "demo.lock").open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingsError(
+                what="a demo runs in this folder already",
+                where=str(folder),
+                hint="end it with Ctrl-C in its terminal, or use another folder",
+            ) from error
+        yield
+
+
+def _show(
+    folder: Path, settings: Settings, console: Console, *, scale: int, own: bool, port: int | None
+) -> bool:
+    with environment(settings, os.environ, folder):
+        with open_instance() as instance:
+            proved = _live(instance, settings, console, scale=scale, own=own)
+        if port is not None:
+            console.print(f"Dagster opens on http://127.0.0.1:{port} (Ctrl-C ends it)")
+            serve(settings, port)
+    return proved
+
+
+def _prepare(folder: Path, source: Path | None, weeks: int) -> Settings:
+    """Make an empty home and settings of its own, whatever the environment says."""
+    home = folder / ".migration" / ("own" if source else "demo")
+    state = home / "state"
+    if home.exists():
+        embedded.remove(state / "postgres")
+        shutil.rmtree(home)
+    home.mkdir(mode=0o700, parents=True)
+    fields: dict[str, object] = {
+        "source": str(source.resolve() if source else home / "business.sqlite"),
+        "target": "embedded",
+        "state": str(state),
+    }
+    if source is None:
+        now = datetime.now(UTC).date()
+        last_sunday = now - timedelta(days=(now.weekday() + 1) % 7)
+        fields["first_week"] = last_sunday - timedelta(weeks=weeks)
+    file = home / "migration.yaml"
+    file.write_text(yaml.safe_dump(fields), "utf-8")
+    for variable in (*ENVIRONMENT, *(v for v in os.environ if v.startswith("DAGSTER_PG_"))):
+        os.environ.pop(variable, None)
+    os.environ["MIGRATION_CONFIG"] = str(file)
+    return load(os.environ, folder)
+
+
+def _live(
+    instance: dg.DagsterInstance, settings: Settings, console: Console, *, scale: int, own: bool
+) -> bool:
+    now = datetime.now(UTC)
+    complete = calendar_of(settings, now).complete(now)
+    for number, week in enumerate(complete, start=1):
+        if number > 1:
+            life.live_one_week(settings.source, week=number, scale=scale)
+        if number == _FAILING_WEEK and not own:
+            _fail_and_mend(instance, settings, week, console)
+        else:
+            _run(instance, week, console)
+    tables = tables_of(settings)
+    for week in complete:
+        report_week(instance, settings, tables, week)
+    migration = open_migration(settings)
+    found = standing(migration, tables, complete)
+    terminal.print_status(found, console)
+    results = {name: verify(migration, name) for name in tables}
+    proofs = {name: result and result[0] for name, result in results.items()}
+    terminal.print_proofs(proofs, console, show_keys=settings.show_keys)
+    equal = all(proof is not None and proof.holds for proof in proofs.values())
+    return equal and found.proved
+
+
+def _run(instance: dg.DagsterInstance, week: date, console: Console) -> RunOutcome:
+    started = monotonic()
+    with console.status(f"week {week}: taking the cut, comparing, loading, proving"):
+        outcome = run_week(instance, week)
+    verdict = "[green]proved equal[/]" if outcome.success else "[red]not complete[/]"
+    console.print(f"week {week}: {verdict} in {monotonic() - started:.1f} s")
+    for step, reason in outcome.failures.items():
+        console.print(f"  {step}: {reason}", style="red", markup=False)
+    return outcome
+
+
+def _fail_and_mend(
+    instance: dg.DagsterInstance, settings: Settings, week: date, console: Console
+) -> None:
+    """Show one failed partition: the others move on, and it alone is materialized again."""
+    console.print(f"week {week}: somebody gives the target a rule: no refunds in {_FAILING_TABLE}")
+    _as_dba(settings, _RULE)
+    _run(instance, week, console)
+    console.print("  the DBA drops the rule; only this table's partition is materialized again")
+    _as_dba(settings, _MENDING)
+    mended = run_week(instance, week, tables=[_FAILING_TABLE], only_targets=True)
+    verdict = "[green]proved equal[/]" if mended.success else "[red]still red[/]"
+    console.print(f"  aurora/{_FAILING_TABLE}, {week}: {verdict}")
+
+
+def _as_dba(settings: Settings, statement: str) -> None:
+    server = embedded.start(embedded_folder(settings))
+    with psycopg.connect(server.url("aurora"), autocommit=True) as connection:
+        connection.execute(statement.encode())

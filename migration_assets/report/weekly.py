@@ -1,0 +1,44 @@
+"""The report of a week: where every table stands after it, and what failed, as Markdown."""
+
+from datetime import date
+
+from migration_assets.report.status import Cell, Status
+
+
+def render(status: Status, week: date) -> str:
+    """Return a week's report; `status` covers at least that week. No row value is in it."""
+    lines = [
+        f"# Week {week}",
+        "",
+        _verdict(status, week),
+        "",
+        "| table | state | rows | inserted | updated | deleted | quarantined | stands at |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for name, cells in status.cells.items():
+        head = status.heads.get(name)
+        lines.append(_row(name, cells[week], str(head) if head else "never loaded"))
+    reasons = {t: why for (t, failed), why in status.reasons.items() if failed == week}
+    if reasons:
+        lines += ["", "## What failed"]
+        for name, reason in sorted(reasons.items()):
+            lines += ["", f"**{_plain(name)}**", "", "```text", reason, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(status: Status, week: date) -> str:
+    behind = [t for t in status.cells if status.heads.get(t, date.min) < week]
+    if not behind:
+        return f"All {len(status.cells)} tables are proved equal to their cut."
+    return f"{len(behind)} of {len(status.cells)} tables do not stand at this week yet."
+
+
+def _row(name: str, cell: Cell, head: str) -> str:
+    figures = (cell.rows, cell.inserted, cell.updated, cell.deleted, cell.quarantined)
+    shown = figures if cell.state == "loaded" else ("",) * len(figures)
+    return f"| {' | '.join([_plain(name), cell.state, *map(str, shown), head])} |"
+
+
+def _plain(name: str) -> str:
+    """Keep a table's name from being read as Markdown."""
+    return "`" + name.replace("`", "'").replace("|", "\\|") + "`"

@@ -1,0 +1,217 @@
+"""The catalog: what a source declares, read from a real SQLite, and what is left out and why."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import pytest
+
+from migration_assets.model import Catalog, SourceColumn, SourceIndex
+from migration_assets.source.catalog import dumps, loads, read_catalog
+from migration_assets.source.connection import quote
+from migration_assets.source.reader import name_pattern
+
+
+@pytest.fixture
+def database() -> Iterator[sqlite3.Connection]:
+    """Return an empty database."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        yield connection
+
+
+def catalog_of(database: sqlite3.Connection, schema: str) -> Catalog:
+    """Return the catalog after a script."""
+    database.executescript(schema)
+    return read_catalog(database, "main")
+
+
+def names(catalog: Catalog) -> Sequence[str]:
+    """Return the names of a catalog's tables."""
+    return [t.name for t in catalog.tables]
+
+
+def test_columns_keep_order_declaration_and_constraints(database: sqlite3.Connection) -> None:
+    """As the source declares them, each with its place in the key."""
+    schema = "CREATE TABLE t (b VARCHAR(5) NOT NULL, a, c INT, PRIMARY KEY (c, b))"
+    table = catalog_of(database, schema).tables[0]
+    assert table.columns == (
+        SourceColumn(name="b", declared="VARCHAR(5)", not_null=True, key=2),
+        SourceColumn(name="a", declared=""),
+        SourceColumn(name="c", declared="INT", key=1),
+    )
+    assert table.key == ("c", "b")
+
+
+@pytest.mark.parametrize(
+    ("schema", "alias"),
+    [
+        ("CREATE TABLE t (k INTEGER PRIMARY KEY)", "k"),
+        ("CREATE TABLE t (k integer primary key autoincrement)", "k"),
+        ("CREATE TABLE t (k INTEGER, PRIMARY KEY (k))", "k"),
+        ("CREATE TABLE t (k INTEGER, PRIMARY KEY (k DESC))", "k"),
+        ("CREATE TABLE t (k INTEGER PRIMARY KEY DESC)", None),
+        ("CREATE TABLE t (k INT PRIMARY KEY)", None),
+        ("CREATE TABLE t (k INTEGER PRIMARY KEY) WITHOUT ROWID", None),
+        ("CREATE TABLE t (k INTEGER, l INTEGER, PRIMARY KEY (k, l))", None),
+        ("CREATE TABLE t (k INTEGER UNIQUE)", None),
+    ],
+)
+def test_the_rowid_has_an_alias_where_sqlite_says_so(
+    database: sqlite3.Connection, schema: str, alias: str | None
+) -> None:
+    """The quirk of DESC included; a real rowid decides."""
+    table = catalog_of(database, schema).tables[0]
+    assert table.rowid_alias == alias
+    if alias and not table.without_rowid:
+        database.execute(f"INSERT INTO t ({quote(alias)}) VALUES (42)")
+        assert database.execute("SELECT rowid FROM t").fetchone() == (42,)
+
+
+def test_a_key_without_rowid_is_not_null(database: sqlite3.Connection) -> None:
+    """There SQLite keeps NULLs out of the key, elsewhere it doesn't."""
+    plain, without = catalog_of(
+        database,
+        "CREATE TABLE a (k TEXT PRIMARY KEY); CREATE TABLE b (k TEXT PRIMARY KEY) WITHOUT ROWID",
+    ).tables
+    assert (plain.columns[0].not_null, without.columns[0].not_null) == (False, True)
+    assert (plain.without_rowid, without.without_rowid) == (False, True)
+
+
+def test_indexes_are_read_with_what_is_special_about_them(database: sqlite3.Connection) -> None:
+    """Constraint or not, unique or not, folded or not; those that aren't plain say why."""
+    table = catalog_of(
+        database,
+        """
+        CREATE TABLE t (a TEXT COLLATE NOCASE, b, UNIQUE (b, a));
+        CREATE INDEX plain ON t (b, a COLLATE BINARY);
+        CREATE UNIQUE INDEX partial ON t (b) WHERE b > 0;
+        CREATE INDEX expression ON t (b, abs(a));
+        CREATE INDEX on_rowid ON t (b);
+        """,
+    ).tables[0]
+    index = {i.name: i for i in table.indexes}
+    assert index["plain"] == SourceIndex(name="plain", columns=("b", "a"), unique=False)
+    assert index["partial"].reason == "a partial index"
+    assert index["expression"].reason == "an expression index"
+    assert index["sqlite_autoindex_t_1"] == SourceIndex(
+        name="sqlite_autoindex_t_1",
+        columns=("b", "a"),
+        unique=True,
+        nocase=("a",),
+        constraint=True,
+    )
+
+
+def test_a_key_is_no_secondary_index(database: sqlite3.Connection) -> None:
+    """The primary key's own index is the key."""
+    assert catalog_of(database, "CREATE TABLE t (k TEXT PRIMARY KEY)").tables[0].indexes == ()
+
+
+def test_generated_columns_are_marked(database: sqlite3.Connection) -> None:
+    """Virtual and stored ones: they are carried by value."""
+    schema = "CREATE TABLE t (a, v AS (a + 1), s AS (a + 2) STORED)"
+    columns = catalog_of(database, schema).tables[0].columns
+    assert [(c.name, c.generated) for c in columns] == [("a", False), ("v", True), ("s", True)]
+
+
+def test_what_holds_no_rows_of_its_own_is_left_out_with_the_reason(
+    database: sqlite3.Connection,
+) -> None:
+    """Views, virtual tables and their shadows; SQLite's own tables aren't the application's."""
+    catalog = catalog_of(
+        database,
+        """
+        CREATE TABLE t (k INTEGER PRIMARY KEY AUTOINCREMENT);
+        CREATE VIEW v AS SELECT * FROM t;
+        CREATE VIRTUAL TABLE f USING fts5 (body);
+        """,
+    )
+    assert names(catalog) == ["t"]
+    assert catalog.left_out["v"] == "a view: it holds no rows"
+    assert catalog.left_out["f"].startswith("a virtual table")
+    assert catalog.left_out["f_data"].startswith("a shadow table")
+    assert not any(name.startswith("sqlite_") for name in catalog.left_out)
+
+
+def test_patterns_choose_tables_and_every_one_left_out_is_named(
+    database: sqlite3.Connection,
+) -> None:
+    """Shell patterns, case and all; excluding wins."""
+    database.executescript("CREATE TABLE a1 (x); CREATE TABLE a2 (x); CREATE TABLE B1 (x)")
+    catalog = read_catalog(database, "main", include=iter(("a*",)), exclude=iter(("*2",)))
+    assert names(catalog) == ["a1"]
+    assert catalog.left_out == {
+        "a2": "excluded by the settings",
+        "B1": "not included by the settings",
+    }
+
+
+@pytest.mark.parametrize("name", ["a*b", "a?b", "[ab]", "a]b", "!a", "a'b", 'a"b', "select", "ä b"])
+def test_any_name_is_read_and_matched_by_its_own_pattern(
+    database: sqlite3.Connection, name: str
+) -> None:
+    """No name is taken for a pattern, none breaks out of its quotes."""
+    database.execute(f"CREATE TABLE {quote(name)} ({quote(name)} INTEGER PRIMARY KEY)")
+    database.execute("CREATE TABLE axb (x)")
+    catalog = read_catalog(database, "main", include=(name_pattern(name),))
+    assert names(catalog) == [name]
+    assert catalog.tables[0].columns[0].name == name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE t ADD COLUMN c",
+        "ALTER TABLE t RENAME COLUMN a TO z",
+        "ALTER TABLE t RENAME TO u",
+        "CREATE TABLE u (a)",
+        "DROP TABLE t; CREATE TABLE t (k INTEGER PRIMARY KEY, a TEXT)",
+        "DROP TABLE t; CREATE TABLE t (k INTEGER PRIMARY KEY, a INT NOT NULL)",
+        "DROP TABLE t; CREATE TABLE t (k INTEGER, a INT)",
+        "DROP TABLE t; CREATE TABLE t (a INT, k INTEGER PRIMARY KEY)",
+    ],
+)
+def test_the_fingerprint_changes_with_what_a_mapping_depends_on(
+    database: sqlite3.Connection, change: str
+) -> None:
+    """Names, declarations, NOT NULL, keys and their order."""
+    before = catalog_of(database, "CREATE TABLE t (k INTEGER PRIMARY KEY, a INT)").fingerprint
+    assert catalog_of(database, change).fingerprint != before
+
+
+def test_rows_and_indexes_leave_the_fingerprint_alone(database: sqlite3.Connection) -> None:
+    """They are no change of shape."""
+    before = catalog_of(database, "CREATE TABLE t (k INTEGER PRIMARY KEY, a INT)").fingerprint
+    change = "INSERT INTO t VALUES (1, 2); CREATE INDEX i ON t (a)"
+    assert catalog_of(database, change).fingerprint == before
+
+
+def test_a_catalog_comes_back_from_its_document(database: sqlite3.Connection) -> None:
+    """Definitions load from it while the source is away."""
+    catalog = catalog_of(
+        database,
+        """
+        CREATE TABLE t (k INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE UNIQUE, b AS (a));
+        CREATE TABLE "ü" (a, b, PRIMARY KEY (a, b)) WITHOUT ROWID;
+        CREATE INDEX i ON t (a) WHERE a > 0;
+        CREATE VIEW v AS SELECT 1;
+        """,
+    )
+    assert loads(dumps(catalog)) == catalog
+
+
+def test_a_typeless_column_of_a_strict_table_keeps_what_it_is_given(
+    database: sqlite3.Connection,
+) -> None:
+    """ANY has no affinity there, unlike the word in any other table: 00123 stays text."""
+    strict, loose = catalog_of(
+        database, "CREATE TABLE a (v ANY, w INT) STRICT; CREATE TABLE b (v ANY)"
+    ).tables
+    database.execute("INSERT INTO a (v) VALUES ('00123')")
+    database.execute("INSERT INTO b VALUES ('00123')")
+    assert database.execute("SELECT v FROM a UNION ALL SELECT v FROM b").fetchall() == [
+        ("00123",),
+        (123,),
+    ]
+    assert [c.declared for c in strict.columns] == ["", "INT"]
+    assert loose.columns[0].declared == "ANY"

@@ -1,0 +1,96 @@
+"""Where tables stand, as arranged from the ledger and as printed."""
+
+import io
+from datetime import date
+
+from rich.console import Console
+
+from migration_assets.report.status import Status, status
+from migration_assets.report.terminal import print_status
+from migration_assets.report.weekly import render
+
+WEEKS = [date(2026, 10, 4), date(2026, 10, 11), date(2026, 10, 18)]
+LOAD = {"inserted": 3, "updated": 2, "deleted": 1, "target_rows": 40, "quarantined": 1}
+
+
+def load(table: str, week: date) -> dict[str, object]:
+    """Return a ledger entry."""
+    return {"table_name": table, "week": week, **LOAD}
+
+
+def failure(table: str, week: date) -> dict[str, object]:
+    """Return a noted attempt."""
+    return {"table_name": table, "week": week, "message": "the disk is full"}
+
+
+def arranged(*, tables: tuple[str, ...] = ("orders",), failed: tuple[date, ...] = ()) -> Status:
+    """Return tables that were loaded in the second week, with failures."""
+    return status(
+        tables=tables,
+        weeks=WEEKS,
+        entries=[load(name, WEEKS[1]) for name in tables],
+        attempts=[failure(name, week) for name in tables for week in failed],
+    )
+
+
+def printed(found: Status, *, width: int = 120) -> str:
+    """Return what the terminal shows."""
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    print_status(found, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_week_before_the_head_is_covered_and_one_after_it_open() -> None:
+    """The head speaks for every week up to its own, and for none after."""
+    states = [cell.state for cell in arranged().cells["orders"].values()]
+    assert states == ["covered", "loaded", "open"]
+
+
+def test_a_failure_counts_until_the_head_passes_it() -> None:
+    """What a later week carried along is no longer a reason to act."""
+    found = arranged(failed=(WEEKS[0], WEEKS[2]))
+    assert list(found.reasons) == [("orders", WEEKS[2])]
+    assert found.cells["orders"][WEEKS[2]].state == "failed"
+
+
+def test_only_a_head_at_the_last_week_is_proved() -> None:
+    """A table that lags is not equal to the source of today."""
+    assert not arranged().proved
+    assert status(
+        tables=["orders"], weeks=WEEKS[:2], entries=[load("orders", WEEKS[1])], attempts=[]
+    ).proved
+
+
+def test_a_table_never_loaded_is_not_proved() -> None:
+    """Nothing in the ledger is nothing proved."""
+    assert not status(tables=["orders"], weeks=WEEKS, entries=[], attempts=[]).proved
+
+
+def test_the_figures_of_a_load_are_printed() -> None:
+    """Rows, then inserted, updated, deleted, quarantined."""
+    assert "+3 ~2 -1 !1" in printed(arranged())
+
+
+def test_a_name_with_brackets_is_printed_as_it_is() -> None:
+    """Brackets are the terminal library's own markup."""
+    assert "[red]x" in printed(arranged(tables=("[red]x",)))
+
+
+def test_a_narrow_terminal_shows_the_last_weeks() -> None:
+    """What fits is the latest; how many are left out is said."""
+    text = printed(arranged(), width=34)
+    assert "10-18" in text
+    assert "10-04" not in text
+    assert "last" in text
+
+
+def test_the_weekly_report_counts_tables_that_lag() -> None:
+    """The lead reads one sentence first."""
+    assert "1 of 1 tables do not stand at this week yet." in render(arranged(), WEEKS[2])
+    assert "All 1 tables are proved equal to their cut." in render(arranged(), WEEKS[1])
+
+
+def test_the_weekly_report_says_why_a_table_failed() -> None:
+    """The reason is what on-call needs."""
+    assert "the disk is full" in render(arranged(failed=(WEEKS[2],)), WEEKS[2])
