@@ -96,7 +96,7 @@ def test_the_lineage_runs_from_the_cut_over_the_delta_to_the_target(offline: Pip
         "delta/orders": {"source_cut"},
         "aurora/customers": {"delta/customers", "aurora_schema"},
         "aurora/orders": {"delta/orders", "aurora_schema"},
-        "migration_report": {"source_cut", "aurora/customers", "aurora/orders"},
+        "migration_report": {"aurora/customers", "aurora/orders"},
     }
 
 
