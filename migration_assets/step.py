@@ -188,11 +188,7 @@ def _carry(
             moved = move(connection, migration.target, step)
             if moved is not None:
                 return moved
-    raise TargetUnavailableError(
-        what=f"other runs moved the table {_ROUNDS} times while this one prepared",
-        where=f"table {table}, week {week}",
-        hint="let the other runs end, then run this week again",
-    )
+    raise _overtaken(f"table {table}, week {week}")
 
 
 @contextmanager
@@ -410,23 +406,44 @@ def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date])
 def verify(migration: Migration, table: str) -> tuple[Proof, TableMapping] | None:
     """Prove a table against its head's cut as it stands now; None before its first load.
 
-    Both sides are read whole; the target in one REPEATABLE READ snapshot, read only.
+    Both sides are read whole; the target in one REPEATABLE READ snapshot, read only, which opens
+    after the cut was read: a snapshot that waits for that would hold back the server's clean-up.
     """
     where = f"table {table}"
     with connect(migration.target) as connection, translated(where):
         if not ledger.exists(connection):
             return None
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        head = ledger.head(connection, migration.source, table)
-        if head is None:
-            return None
-        mapping = ledger.sealed_mapping(connection, head.mapping_hash)
-        cut = cuts.find(migration.state, migration.source, head.cut)
-        cuts.check(cut)
-        shape = table_in(cut, table)
-        expected = expect(cut, shape, mapping)
-        proof, _ = prove(connection, mapping, cut, shape, expected)
-        return proof, mapping
+        for _ in range(_ROUNDS):
+            head = ledger.head(connection, migration.source, table)
+            if head is None:
+                return None
+            mapping = ledger.sealed_mapping(connection, head.mapping_hash)
+            cut = cuts.find(migration.state, migration.source, head.cut)
+            cuts.check(cut)
+            shape = table_in(cut, table)
+            expected = expect(cut, shape, mapping)
+            with _snapshot(connection):
+                if ledger.head(connection, migration.source, table) == head:
+                    return prove(connection, mapping, cut, shape, expected)[0], mapping
+    raise _overtaken(where)
+
+
+@contextmanager
+def _snapshot(connection: Connection) -> Generator[None]:
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            connection.execute("ROLLBACK")
+
+
+def _overtaken(where: str) -> TargetUnavailableError:
+    return TargetUnavailableError(
+        what=f"other runs moved the table {_ROUNDS} times while this one prepared",
+        where=where,
+        hint="let the other runs end, then run again",
+    )
 
 
 def _note(migration: Migration, table: str, week: date, run: str, error: MigrationError) -> None:

@@ -22,7 +22,8 @@ def environment(
     """Set what dagster.yaml asks of the environment, for this process and those it starts.
 
     Dagster's storage is the PostgreSQL that DAGSTER_PG_HOST and its companions name; without them
-    the embedded one in the state folder, which is stopped at the end if it was started here.
+    the embedded one in the state folder, which is stopped at the end if it was started here. At
+    the end the variables are what they were.
     """
     home = Path(variables.get("DAGSTER_HOME") or folder)
     if not (home / "dagster.yaml").exists():
@@ -31,6 +32,7 @@ def environment(
             where=str(home),
             expected="the project's folder, or DAGSTER_HOME set to one that holds a dagster.yaml",
         )
+    before = dict(variables)
     files = settings.state / "dagster"
     files.mkdir(mode=0o700, parents=True, exist_ok=True)
     variables["DAGSTER_HOME"] = str(home.resolve())
@@ -53,6 +55,8 @@ def environment(
             )
         yield
     finally:
+        variables.clear()
+        variables.update(before)
         if not was_running:
             embedded.stop(postgres)
 

@@ -88,6 +88,7 @@ _SESSION: tuple[LiteralString, ...] = (
     "SET client_encoding TO 'UTF8'",
     "SET standard_conforming_strings TO on",
     "SET row_security TO off",
+    "SET statement_timeout TO 0",  # a role's own limit would cancel every large load
     "SET default_transaction_isolation TO 'read committed'",
     "SET idle_in_transaction_session_timeout TO '15min'",
 )
