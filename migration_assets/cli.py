@@ -115,7 +115,7 @@ def status() -> None:
     from migration_assets.defs.build import calendar_of, tables_of
     from migration_assets.defs.resources import embedded_target
     from migration_assets.report import terminal
-    from migration_assets.step import standing
+    from migration_assets.standing import standing
 
     settings = _settings()
     now = datetime.now(UTC)
@@ -133,7 +133,7 @@ def verify(table: Tables = None) -> None:
     from migration_assets.defs.build import tables_of
     from migration_assets.defs.resources import embedded_target
     from migration_assets.report import terminal
-    from migration_assets.step import verify as prove
+    from migration_assets.standing import verify as prove
 
     settings = _settings()
     known = tables_of(settings)

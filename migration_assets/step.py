@@ -4,12 +4,11 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from migration_assets.errors import (
     GuardError,
@@ -27,12 +26,10 @@ from migration_assets.model import (
     Head,
     Moved,
     Outcome,
-    Proof,
     Scope,
     SourceTable,
     TableMapping,
 )
-from migration_assets.report.status import Status, status
 from migration_assets.settings import Settings
 from migration_assets.source import census, delta_files
 from migration_assets.source import cut as cuts
@@ -53,12 +50,12 @@ from migration_assets.target.connection import (
 from migration_assets.target.move import Step, move
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
-from migration_assets.verify.prove import prove, stored_proof
+from migration_assets.verify.prove import stored_proof
 
 QUARANTINE_LIMIT = "quarantine_limit"
 EVERY_GUARD = "all"
 GUARDS = (FOREIGN_WRITES, QUARANTINE_LIMIT)
-_ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
+ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +71,10 @@ class Migration:
         """The source's name."""
         return self.settings.source_name
 
-    def acknowledges(self, guards: frozenset[str], name: str) -> bool:
-        """Tell whether a run was told to let a guard pass."""
-        return name in guards or EVERY_GUARD in guards
+
+def _passes(acknowledged: frozenset[str], guard: str) -> bool:
+    """Tell whether a run was told to let a guard pass."""
+    return guard in acknowledged or EVERY_GUARD in acknowledged
 
 
 def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = None) -> Cut:
@@ -104,7 +102,7 @@ def make_delta(migration: Migration, table: str, week: date) -> Delta:
 
     Where the head covers the week already, its delta stays as it was stored, or is empty.
     """
-    cut = _cut_for(migration, week)
+    cut = cut_for(migration, week)
     with _alone(migration, table):
         with _session(migration, table, week) as connection:
             head = ledger.head(connection, migration.source, table)
@@ -169,9 +167,9 @@ def _carry(
     acknowledged: frozenset[str],
     at: Callable[[str], None],
 ) -> Moved:
-    cut = _cut_for(migration, week)
+    cut = cut_for(migration, week)
     with _alone(migration, table), _session(migration, table, week) as connection:
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
                 return _covered(connection, head)
@@ -188,7 +186,7 @@ def _carry(
             moved = move(connection, migration.target, step)
             if moved is not None:
                 return moved
-    raise _overtaken(f"table {table}, week {week}")
+    raise overtaken(f"table {table}, week {week}")
 
 
 @contextmanager
@@ -208,7 +206,8 @@ def _session(migration: Migration, table: str, week: date) -> Generator[Connecti
         yield connection
 
 
-def _cut_for(migration: Migration, week: date) -> Cut:
+def cut_for(migration: Migration, week: date) -> Cut:
+    """Return the cut that stands for a week, checked. Raises `StateError` where there is none."""
     cut = cuts.covering(migration.state, migration.source, week)
     if cut is None:
         raise StateError(
@@ -244,14 +243,14 @@ def _prepare(
     stored = _stored_delta(migration, table, cut, head)
     mapping = _mapping(migration, connection, table, cut, head, stored=stored)
     shape = table_in(cut, table)
-    replace = head is not None and migration.acknowledges(acknowledged, FOREIGN_WRITES)
+    replace = head is not None and _passes(acknowledged, FOREIGN_WRITES)
     at("prepared")
     if stored is None or replace:
         stored = _compute(migration, mapping, cut, head, replace=replace)
     at("compared")
     expected = expect(cut, shape, mapping)
     limit = migration.settings.quarantine_limit(expected.source_rows)
-    if expected.unfit_rows > limit and not migration.acknowledges(acknowledged, QUARANTINE_LIMIT):
+    if expected.unfit_rows > limit and not _passes(acknowledged, QUARANTINE_LIMIT):
         raise GuardError(
             what=f"{expected.unfit_rows} of {expected.source_rows} rows don't fit the mapping",
             where=f"table {table}, week {cut.week}",
@@ -297,7 +296,7 @@ def _mapping(
     shape = table_in(cut, table)
     if head is not None:
         mapping = ledger.sealed_mapping(connection, head.mapping_hash)
-        _refuse_drift(mapping, shape, cut)
+        _refusedrift_of(mapping, shape, cut)
         return mapping
     mapping = delta_files.mapping_of(migration.state, stored) if stored else None
     return mapping or _propose(migration, cut, shape)
@@ -314,7 +313,7 @@ def _propose(migration: Migration, cut: Cut, table: SourceTable) -> TableMapping
     )
 
 
-def _drift(mapping: TableMapping, table: SourceTable) -> list[str]:
+def drift_of(mapping: TableMapping, table: SourceTable) -> list[str]:
     """Name how a table's columns differ from those of its sealed mapping."""
     sealed = {c.name: c.declared for c in mapping.columns}
     now = {c.name: c.declared for c in table.columns}
@@ -332,8 +331,8 @@ def _drift(mapping: TableMapping, table: SourceTable) -> list[str]:
     return changes or ["the order of the columns"]
 
 
-def _refuse_drift(mapping: TableMapping, table: SourceTable, cut: Cut) -> None:
-    changes = _drift(mapping, table)
+def _refusedrift_of(mapping: TableMapping, table: SourceTable, cut: Cut) -> None:
+    changes = drift_of(mapping, table)
     if changes:
         raise UnsupportedError(
             what=f"the table's columns changed: {'; '.join(changes)}",
@@ -341,23 +340,6 @@ def _refuse_drift(mapping: TableMapping, table: SourceTable, cut: Cut) -> None:
             expected="the columns of the sealed mapping; this version carries no schema changes",
             hint="undo the change at the source, or leave the table out with `exclude`",
         )
-
-
-def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
-    """Return, per table that was loaded before, how the week's cut differs from its mapping."""
-    cut = _cut_for(migration, week)
-    with open_cut(cut) as source:
-        tables = read_catalog(source, cut.source).tables
-    found: dict[str, list[str]] = {}
-    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
-        for table in tables:
-            head = ledger.head(connection, migration.source, table.name)
-            if head is None:
-                continue
-            drift = _drift(ledger.sealed_mapping(connection, head.mapping_hash), table)
-            if drift:
-                found[table.name] = drift
-    return found
 
 
 def _compute(
@@ -391,56 +373,10 @@ def _head_hashes(
     return hashes
 
 
-def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date]) -> Status:
-    """Return where the tables stand in these weeks, from ledger and attempts."""
-    entries: list[dict[str, Any]] = []
-    attempts: list[dict[str, Any]] = []
-    where = f"target {migration.target.name}"
-    with connect(migration.target) as connection, translated(where):
-        if ledger.exists(connection):
-            entries = ledger.entries(connection, migration.source)
-            attempts = ledger.attempts(connection, migration.source)
-    return status(tables=tables, weeks=weeks, entries=entries, attempts=attempts)
-
-
-def verify(migration: Migration, table: str) -> tuple[Proof, TableMapping] | None:
-    """Prove a table against its head's cut as it stands now; None before its first load.
-
-    Both sides are read whole; the target in one REPEATABLE READ snapshot, read only, which opens
-    after the cut was read: a snapshot that waits for that would hold back the server's clean-up.
-    """
-    where = f"table {table}"
-    with connect(migration.target) as connection, translated(where):
-        if not ledger.exists(connection):
-            return None
-        for _ in range(_ROUNDS):
-            head = ledger.head(connection, migration.source, table)
-            if head is None:
-                return None
-            mapping = ledger.sealed_mapping(connection, head.mapping_hash)
-            cut = cuts.find(migration.state, migration.source, head.cut)
-            cuts.check(cut)
-            shape = table_in(cut, table)
-            expected = expect(cut, shape, mapping)
-            with _snapshot(connection):
-                if ledger.head(connection, migration.source, table) == head:
-                    return prove(connection, mapping, cut, shape, expected)[0], mapping
-    raise _overtaken(where)
-
-
-@contextmanager
-def _snapshot(connection: Connection) -> Generator[None]:
-    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    try:
-        yield
-    finally:
-        if not connection.broken:
-            connection.execute("ROLLBACK")
-
-
-def _overtaken(where: str) -> TargetUnavailableError:
+def overtaken(where: str) -> TargetUnavailableError:
+    """Return the error of a table whose head moved each time it was looked at."""
     return TargetUnavailableError(
-        what=f"other runs moved the table {_ROUNDS} times while this one prepared",
+        what=f"other runs moved the table {ROUNDS} times while this one prepared",
         where=where,
         hint="let the other runs end, then run again",
     )

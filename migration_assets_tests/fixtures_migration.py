@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from migration_assets import step
+from migration_assets import standing, step
 from migration_assets.errors import MigrationError
 from migration_assets.model import Cut, Moved, TableMapping
 from migration_assets.settings import Settings
@@ -184,7 +184,7 @@ def entries(migration: Migration, table: str) -> list[Row]:
 
 def mapping_of(migration: Migration, table: str) -> TableMapping:
     """Return the sealed mapping of a table that was loaded."""
-    found = step.verify(migration, table)
+    found = standing.verify(migration, table)
     assert found is not None
     return found[1]
 
@@ -216,6 +216,6 @@ def assert_equal(
 def assert_proved(migration: Migration, *tables: str) -> None:
     """Let the pipeline's own verification prove tables against their heads."""
     for table in tables:
-        found = step.verify(migration, table)
+        found = standing.verify(migration, table)
         assert found is not None, f"{table} was never loaded"
         assert found[0].holds, f"{table}: {found[0].differences}"

@@ -7,7 +7,8 @@ import dagster as dg
 from migration_assets.errors import MigrationError, TransientError
 from migration_assets.source.catalog import read_catalog, remember, select
 from migration_assets.source.connection import open_cut
-from migration_assets.step import Migration, bootstrap, schema_drift, take_cut
+from migration_assets.standing import schema_drift
+from migration_assets.step import Migration, bootstrap, take_cut
 
 SOURCE_CUT = dg.AssetKey("source_cut")
 AURORA_SCHEMA = dg.AssetKey("aurora_schema")

@@ -15,7 +15,8 @@ from migration_assets.defs.tables import aurora_key
 from migration_assets.errors import MigrationError
 from migration_assets.report.weekly import render
 from migration_assets.settings import Settings, load
-from migration_assets.step import Migration, standing
+from migration_assets.standing import standing
+from migration_assets.step import Migration
 
 MIGRATION_REPORT = dg.AssetKey("migration_report")
 _PARTITION_TAG = "dagster/partition"

@@ -10,7 +10,8 @@ from migration_assets.defs.assets import AURORA_SCHEMA, RETRIES, SOURCE_CUT, fai
 from migration_assets.errors import MigrationError, StateError
 from migration_assets.mapping.names import asset_name
 from migration_assets.model import Delta, Moved, Outcome, Proof, SourceTable, TableMapping
-from migration_assets.step import Migration, carry, make_delta, verify
+from migration_assets.standing import verify
+from migration_assets.step import Migration, carry, make_delta
 
 ACKNOWLEDGE_TAG = "migration/acknowledge"  # comma-separated guards that one run may pass
 

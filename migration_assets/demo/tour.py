@@ -28,7 +28,7 @@ from migration_assets.demo import business, life
 from migration_assets.errors import SettingsError
 from migration_assets.report import terminal
 from migration_assets.settings import ENVIRONMENT, Settings, load
-from migration_assets.step import standing, verify
+from migration_assets.standing import standing, verify
 from migration_assets.target import embedded
 
 # In week 4 the business first pays money back, against a rule that a DBA just made.

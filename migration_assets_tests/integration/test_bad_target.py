@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from migration_assets import step
+from migration_assets import standing, step
 from migration_assets.errors import (
     MigrationError,
     SettingsError,
@@ -246,7 +246,7 @@ def test_a_table_that_was_dropped_on_the_target_is_named(make_migration: MakeMig
     assert isinstance(error, TargetError)
     assert "public.book is gone" in str(error)
     with pytest.raises(TargetError):
-        step.verify(migration, "book")
+        standing.verify(migration, "book")
     write_on_target(migration, "ALTER TABLE gone RENAME TO book")
     load_week(migration, 2)
     assert_equal(migration)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from psycopg import sql
 
-from migration_assets import step
+from migration_assets import standing, step
 from migration_assets.errors import GuardError, MigrationError, StateError, TargetError
 from migration_assets.source import cut as cuts
 from migration_assets.target import ledger
@@ -152,7 +152,7 @@ def test_a_sealed_mapping_that_somebody_changed_is_refused(
     assert "sealed mapping" in str(error)
     assert snapshot(migration) == before
     with pytest.raises(TargetError, match="sealed mapping"):
-        step.verify(migration, "note")
+        standing.verify(migration, "note")
     load_week(migration, 2, tables=["tag"])
 
 
@@ -209,7 +209,7 @@ def _row_security(make_migration: MakeMigration, role: str) -> None:
     assert isinstance(error, TargetError)
     assert "row-level security" in str(error)
     with pytest.raises(TargetError, match="row-level security"):
-        step.verify(migration, "note")
+        standing.verify(migration, "note")
     write_on_target(migration, "ALTER TABLE note NO FORCE ROW LEVEL SECURITY")
     load_week(migration, 2)
     assert target_rows(migration, "SELECT id, stars FROM note ORDER BY id") == [

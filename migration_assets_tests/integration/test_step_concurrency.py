@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 
-from migration_assets import step
+from migration_assets import standing, step
 from migration_assets.errors import TransientError
 from migration_assets.model import Moved, Outcome
 from migration_assets.step import Migration
@@ -210,6 +210,6 @@ def test_a_writer_that_comes_during_a_move_waits_and_is_not_lost(
 
         carry(migration, 2, "a", at=at)
         wrote[0].result(30)
-    found = step.verify(migration, "a")
+    found = standing.verify(migration, "a")
     assert found is not None
     assert [(d.key, d.columns) for d in found[0].differences] == [("id=2", ("v",))]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from migration_assets import step
+from migration_assets import standing
 from migration_assets.errors import GuardError
 from migration_assets.model import Moved
 from migration_assets.step import Migration
@@ -120,7 +120,7 @@ def test_verify_names_a_foreign_write_by_key_and_column(
     migration = make_migration(STOCK)
     load_week(migration, 1)
     write_on_target(migration, *statements)
-    found = step.verify(migration, "stock")
+    found = standing.verify(migration, "stock")
     assert found is not None
     proof = found[0]
     assert not proof.holds

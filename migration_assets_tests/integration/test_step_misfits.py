@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from migration_assets import step
+from migration_assets import standing
 from migration_assets.errors import GuardError, MigrationError, ProofError
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
@@ -257,7 +257,7 @@ def test_a_quarantine_that_somebody_changed_is_seen(
     change(migration, UNFIT)
     load_week(migration, 2)
     write_on_target(migration, tamper)
-    found = step.verify(migration, "item")
+    found = standing.verify(migration, "item")
     assert found is not None
     assert (found[0].digest_equal, found[0].quarantine_equal) == (True, False)
     change(migration, "UPDATE item SET note = 'later' WHERE id = 2")

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from migration_assets import step
+from migration_assets import standing, step
 from migration_assets.errors import ProofError
 from migration_assets.model import Delta
 from migration_assets.source import delta_files
@@ -317,7 +317,7 @@ def test_verify_sees_any_cell_that_changes_and_names_it(
     load_week(migration, 1)
     assert_proved(migration, "cell")
     write_on_target(migration, f"UPDATE cell SET {column} = {value} WHERE id = 1")
-    found = step.verify(migration, "cell")
+    found = standing.verify(migration, "cell")
     assert found is not None
     assert found[0].source_total != found[0].target_total
     assert [(d.key, d.columns) for d in found[0].differences] == [("id=1", (column,))]
@@ -330,7 +330,7 @@ def test_verify_tells_minus_zero_from_zero(make_migration: MakeMigration) -> Non
     )
     load_week(migration, 1)
     write_on_target(migration, "UPDATE z SET r = '-0.0'")
-    found = step.verify(migration, "z")
+    found = standing.verify(migration, "z")
     assert found is not None
     assert not found[0].holds
 
@@ -340,7 +340,7 @@ def test_verify_reads_a_table_as_one_moment(make_migration: MakeMigration) -> No
     migration = make_migration(WARES)
     load_week(migration, 1)
     before = snapshot(migration)
-    found = step.verify(migration, "ware")
+    found = standing.verify(migration, "ware")
     assert found is not None
     proof, mapping = found
     assert (proof.week, proof.source_rows, proof.target_rows) == (week(1), 4, 4)
@@ -352,9 +352,9 @@ def test_verify_reads_a_table_as_one_moment(make_migration: MakeMigration) -> No
 def test_verify_of_a_table_never_loaded_is_no_verdict(make_migration: MakeMigration) -> None:
     """Neither equal nor different: there is nothing to compare, with or without a ledger."""
     migration = make_migration(WARES)
-    assert step.verify(migration, "ware") is None
+    assert standing.verify(migration, "ware") is None
     step.bootstrap(migration)
-    assert step.verify(migration, "ware") is None
+    assert standing.verify(migration, "ware") is None
 
 
 def test_a_proof_does_not_hold_if_any_part_of_it_does_not(make_migration: MakeMigration) -> None:
