@@ -73,6 +73,10 @@ class TargetUnavailableError(TransientError):
     """The target can't be reached now, or gave up a session."""
 
 
+class TargetUnreachableError(TargetUnavailableError):
+    """No connection within the patience that was set: it has been tried again already."""
+
+
 class GuardError(TerminalError):
     """A guard stopped a step; `--acknowledge NAME` lets it pass for one run."""
 

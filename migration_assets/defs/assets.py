@@ -4,7 +4,7 @@ from datetime import date
 
 import dagster as dg
 
-from migration_assets.errors import MigrationError, TransientError
+from migration_assets.errors import MigrationError, TargetUnreachableError, TransientError
 from migration_assets.source.catalog import read_catalog, remember, select
 from migration_assets.source.connection import open_cut
 from migration_assets.standing import schema_drift
@@ -21,11 +21,15 @@ RETRIES = dg.RetryPolicy(
 
 
 def failure(error: MigrationError) -> dg.Failure:
-    """Turn our error into Dagster's; only a transient one is worth a retry."""
+    """Turn our error into Dagster's; only a transient one is worth a retry.
+
+    Unless it was tried again for as long as it may be: every table would wait as long once more.
+    """
+    again = isinstance(error, TransientError) and not isinstance(error, TargetUnreachableError)
     return dg.Failure(
         description=str(error),
         metadata={"error": type(error).__name__, "to_do": error.hint or "see the description"},
-        allow_retries=isinstance(error, TransientError),
+        allow_retries=again,
     )
 
 

@@ -33,7 +33,8 @@ def delta_asset(
 
     @dg.asset(
         key=delta_key(table.name),
-        deps=[SOURCE_CUT],
+        # A delta starts at the head, which the ledger knows: without a target no table is tried.
+        deps=[SOURCE_CUT, AURORA_SCHEMA],
         group_name="delta",
         kinds={"polars", "parquet"},
         partitions_def=partitions,

@@ -15,6 +15,7 @@ from migration_assets.errors import (
     SettingsError,
     TargetError,
     TargetUnavailableError,
+    TargetUnreachableError,
     UnsupportedError,
 )
 from migration_assets.settings import Settings
@@ -139,7 +140,7 @@ def _open(target: Target, where: str) -> Connection:
         except psycopg.OperationalError as error:
             _raise_if_final(error, target, where)
             if time.monotonic() + pause > deadline:
-                raise TargetUnavailableError(
+                raise TargetUnreachableError(
                     what=f"no connection within {target.patience:g} s: {_scrub(error, target)}",
                     where=where,
                     hint="check that the server runs and that this machine reaches it",

@@ -92,8 +92,8 @@ def test_the_lineage_runs_from_the_cut_over_the_delta_to_the_target(offline: Pip
     assert parents == {
         "source_cut": set(),
         "aurora_schema": {"source_cut"},
-        "delta/customers": {"source_cut"},
-        "delta/orders": {"source_cut"},
+        "delta/customers": {"source_cut", "aurora_schema"},
+        "delta/orders": {"source_cut", "aurora_schema"},
         "aurora/customers": {"delta/customers", "aurora_schema"},
         "aurora/orders": {"delta/orders", "aurora_schema"},
         "migration_report": {"aurora/customers", "aurora/orders"},

@@ -307,18 +307,15 @@ def test_a_transient_failure_is_tried_again_and_passes(loaded: Pipeline) -> None
     assert judged_equal(loaded)
 
 
-def test_an_unreachable_target_fails_every_table_and_is_named(make_offline: MakePipeline) -> None:
-    """Three tries each, then red with the reason; the cut stands, and no table was touched."""
+def test_an_unreachable_target_is_named_once_and_no_table_tried(make_offline: MakePipeline) -> None:
+    """The cut stands; 300 tables don't wait for the same server one after the other."""
     pipeline = make_offline("CREATE TABLE orders (id INTEGER PRIMARY KEY);")
     pipeline.configure(target="postgresql://nobody@127.0.0.1:1/nowhere", connect_patience=0)
     outcome = pipeline.run(1)
     assert not outcome.success
-    assert outcome.failures.keys() == {"aurora_schema", "delta__orders"}
-    assert all(
-        "127.0.0.1/nowhere" in reason or "table orders" in reason
-        for reason in outcome.failures.values()
-    )
-    assert [attempts(pipeline, outcome.run_id, step) for step in outcome.failures] == [3, 3]
+    assert outcome.failures.keys() == {"aurora_schema"}
+    assert "127.0.0.1/nowhere" in outcome.failures["aurora_schema"]
+    assert attempts(pipeline, outcome.run_id, "aurora_schema") == 1
     assert pipeline.materialized(outcome.run_id).keys() == {"source_cut"}
 
 

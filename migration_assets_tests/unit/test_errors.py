@@ -13,6 +13,7 @@ from migration_assets.errors import (
     SourceBusyError,
     SourceError,
     TargetUnavailableError,
+    TargetUnreachableError,
     TerminalError,
     TransientError,
 )
@@ -54,7 +55,12 @@ def test_every_error_is_terminal_or_transient(kind: type[MigrationError]) -> Non
 def test_only_a_busy_source_and_an_unavailable_target_may_go_away_by_themselves() -> None:
     """All else comes again until somebody acts."""
     transient = {kind for kind in KINDS if issubclass(kind, TransientError)}
-    assert transient == {TransientError, SourceBusyError, TargetUnavailableError}
+    assert transient == {
+        TransientError,
+        SourceBusyError,
+        TargetUnavailableError,
+        TargetUnreachableError,
+    }
 
 
 def test_every_error_of_the_module_is_one_of_ours() -> None:
