@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -396,8 +396,3 @@ class Moved:
     updated: int = 0
     deleted: int = 0
     displaced: int = 0
-
-
-def week_end(week: date) -> date:
-    """Return the day after a week's last."""
-    return week + timedelta(days=7)

@@ -3,8 +3,7 @@
 Everything here only reads, at the source's cuts and at the target.
 """
 
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
@@ -16,7 +15,7 @@ from migration_assets.source.connection import open_cut
 from migration_assets.source.reader import table_in
 from migration_assets.step import ROUNDS, Migration, cut_for, drift_of, overtaken
 from migration_assets.target import ledger
-from migration_assets.target.connection import Connection, connect, translated
+from migration_assets.target.connection import connect, transaction, translated
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import prove
 
@@ -69,17 +68,7 @@ def verify(migration: Migration, table: str) -> tuple[Proof, TableMapping] | Non
             cuts.check(cut)
             shape = table_in(cut, table)
             expected = expect(cut, shape, mapping)
-            with _snapshot(connection):
+            with transaction(connection, "REPEATABLE READ READ ONLY"):
                 if ledger.head(connection, migration.source, table) == head:
                     return prove(connection, mapping, cut, shape, expected)[0], mapping
     raise overtaken(where)
-
-
-@contextmanager
-def _snapshot(connection: Connection) -> Generator[None]:
-    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    try:
-        yield
-    finally:
-        if not connection.broken:
-            connection.execute("ROLLBACK")

@@ -108,8 +108,9 @@ def make_delta(migration: Migration, table: str, week: date) -> Delta:
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
                 return _covered_delta(migration, connection, table, cut, head)
-            mapping = _mapping(migration, connection, table, cut, head, stored=None)
-        return _compute(migration, mapping, cut, head, replace=False)
+            shape = table_in(cut, table)
+            mapping = _mapping(migration, connection, shape, cut, head, stored=None)
+        return _compute(migration, mapping, shape, cut, head, replace=False)
 
 
 def _covered_delta(
@@ -241,12 +242,12 @@ def _prepare(
 ) -> Step:
     """Gather everything the move needs, before its transaction opens."""
     stored = _stored_delta(migration, table, cut, head)
-    mapping = _mapping(migration, connection, table, cut, head, stored=stored)
     shape = table_in(cut, table)
+    mapping = _mapping(migration, connection, shape, cut, head, stored=stored)
     replace = head is not None and _passes(acknowledged, FOREIGN_WRITES)
     at("prepared")
     if stored is None or replace:
-        stored = _compute(migration, mapping, cut, head, replace=replace)
+        stored = _compute(migration, mapping, shape, cut, head, replace=replace)
     at("compared")
     expected = expect(cut, shape, mapping)
     limit = migration.settings.quarantine_limit(expected.source_rows)
@@ -286,20 +287,19 @@ def _stored_delta(migration: Migration, table: str, cut: Cut, head: Head | None)
 def _mapping(
     migration: Migration,
     connection: Connection,
-    table: str,
+    table: SourceTable,
     cut: Cut,
     head: Head | None,
     *,
     stored: Delta | None,
 ) -> TableMapping:
     """Return the sealed mapping; before the first load, the stored delta's or a new proposal."""
-    shape = table_in(cut, table)
     if head is not None:
         mapping = ledger.sealed_mapping(connection, head.mapping_hash)
-        _refusedrift_of(mapping, shape, cut)
+        _refuse_drift(mapping, table, cut)
         return mapping
     mapping = delta_files.mapping_of(migration.state, stored) if stored else None
-    return mapping or _propose(migration, cut, shape)
+    return mapping or _propose(migration, cut, table)
 
 
 def _propose(migration: Migration, cut: Cut, table: SourceTable) -> TableMapping:
@@ -331,7 +331,7 @@ def drift_of(mapping: TableMapping, table: SourceTable) -> list[str]:
     return changes or ["the order of the columns"]
 
 
-def _refusedrift_of(mapping: TableMapping, table: SourceTable, cut: Cut) -> None:
+def _refuse_drift(mapping: TableMapping, table: SourceTable, cut: Cut) -> None:
     changes = drift_of(mapping, table)
     if changes:
         raise UnsupportedError(
@@ -343,10 +343,15 @@ def _refusedrift_of(mapping: TableMapping, table: SourceTable, cut: Cut) -> None
 
 
 def _compute(
-    migration: Migration, mapping: TableMapping, cut: Cut, head: Head | None, *, replace: bool
+    migration: Migration,
+    mapping: TableMapping,
+    shape: SourceTable,
+    cut: Cut,
+    head: Head | None,
+    *,
+    replace: bool,
 ) -> Delta:
     """Compare head and cut, or read the whole cut, and store the delta."""
-    shape = table_in(cut, mapping.table)
     if head is None or replace or not mapping.key:
         scope, steps = Scope.EVERYTHING, compare_cuts.everything(cut, shape, mapping)
         base = cuts.find(migration.state, migration.source, head.cut) if head else None
@@ -364,6 +369,7 @@ def _head_hashes(
 ) -> Callable[[], Iterator[int]]:
     def hashes() -> Iterator[int]:
         cut = cuts.find(migration.state, migration.source, head.cut)
+        cuts.check(cut)
         fit, hasher = RowFitter(mapping), RowHasher(mapping)
         for row in rows(cut, table_in(cut, mapping.table)):
             values = fit(row).values

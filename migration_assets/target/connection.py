@@ -4,7 +4,7 @@ import random
 import re
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import LiteralString, TypeAlias
 
@@ -115,6 +115,18 @@ def translated(where: str) -> Generator[None]:
         yield
     except psycopg.Error as error:
         raise translate(error, where) from _bare(error)
+
+
+@contextmanager
+def transaction(connection: Connection, mode: LiteralString) -> Generator[None]:
+    """Open a transaction of that mode; it is rolled back unless the body commits it."""
+    connection.execute(f"BEGIN ISOLATION LEVEL {mode}")
+    try:
+        yield
+    finally:
+        if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            with suppress(psycopg.OperationalError):  # a lost session has rolled back by itself
+                connection.execute("ROLLBACK")
 
 
 def _bare(error: psycopg.Error) -> Exception:

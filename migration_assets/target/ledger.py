@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, cast
 
-from psycopg import sql
+from psycopg import Cursor, sql
 
 from migration_assets.errors import TargetError
 from migration_assets.mapping import document
@@ -284,9 +284,7 @@ FROM migration.ledger WHERE source = %s ORDER BY entry
 
 def entries(connection: Connection, source: str) -> list[dict[str, Any]]:
     """Return all head moves of a source, in order, as plain columns."""
-    cursor = connection.execute(_ENTRIES, (source,))
-    names = [c.name for c in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
+    return _by_name(connection.execute(_ENTRIES, (source,)))
 
 
 def attempts(connection: Connection, source: str) -> list[dict[str, Any]]:
@@ -296,5 +294,9 @@ def attempts(connection: Connection, source: str) -> list[dict[str, Any]]:
         " WHERE source = %s ORDER BY attempt",
         (source,),
     )
+    return _by_name(cursor)
+
+
+def _by_name(cursor: Cursor[tuple[object, ...]]) -> list[dict[str, Any]]:
     names = [c.name for c in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor]

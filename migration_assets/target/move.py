@@ -7,8 +7,7 @@ the target go on; other writers wait. A move that can't be proved is rolled back
 
 import hashlib
 import uuid
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -33,7 +32,13 @@ from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
 from migration_assets.target import ddl, ledger, quarantine, staging
 from migration_assets.target.apply import Applied
-from migration_assets.target.connection import Connection, Target, connect, translated
+from migration_assets.target.connection import (
+    Connection,
+    Target,
+    connect,
+    transaction,
+    translated,
+)
 from migration_assets.target.sqlstate import translate
 from migration_assets.verify.digest import combine
 from migration_assets.verify.prove import prove, target_digest
@@ -81,7 +86,7 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
     target is as it was. An unknown outcome of COMMIT is settled from the ledger.
     """
     started = datetime.now(UTC)
-    with translated(step.where), _transaction(connection):
+    with translated(step.where), transaction(connection, "READ COMMITTED"):
         _lock(connection, step.mapping.source, step.mapping.table)
         step.at("locked")
         found = ledger.head(connection, step.mapping.source, step.mapping.table)
@@ -127,18 +132,6 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         deleted=applied.deleted,
         displaced=displaced,
     )
-
-
-@contextmanager
-def _transaction(connection: Connection) -> Generator[None]:
-    """Open a transaction that is rolled back unless the body commits it."""
-    connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-    try:
-        yield
-    finally:
-        if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            with suppress(psycopg.OperationalError):  # a lost session has rolled back by itself
-                connection.execute("ROLLBACK")
 
 
 def _lock(connection: Connection, source: str, table: str) -> None:
@@ -306,6 +299,6 @@ def _commit(connection: Connection, target: Target, step: Step) -> None:
 
 
 def _settled(target: Target, step: Step) -> bool:
-    with connect(target) as fresh, _transaction(fresh):
+    with connect(target) as fresh, transaction(fresh, "READ COMMITTED"):
         _lock(fresh, step.mapping.source, step.mapping.table)
         return ledger.committed(fresh, step.move)
