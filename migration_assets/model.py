@@ -345,11 +345,10 @@ class Difference:
     what: str
     columns: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        """Render for people."""
-        return f"{self.key}: {self.what}" + (
-            f" ({', '.join(self.columns)})" if self.columns else ""
-        )
+    def text(self, *, show_key: bool) -> str:
+        """Render for people, with the row's key or without."""
+        columns = f" ({', '.join(self.columns)})" if self.columns else ""
+        return (f"{self.key}: " if show_key else "") + self.what + columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

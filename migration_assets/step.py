@@ -268,6 +268,7 @@ def _prepare(
         run=run,
         acknowledged=acknowledged,
         head_hashes=_head_hashes(migration, mapping, head) if head and replace else None,
+        show_keys=migration.settings.show_keys,
         at=at,
     )
 

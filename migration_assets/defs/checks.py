@@ -62,7 +62,7 @@ def _metadata(name: str, proof: Proof, *, show_keys: bool) -> dict[str, dg.Metad
     if name == QUARANTINE:
         values["unfit_rows_in_cut"] = dg.MetadataValue.int(proof.unfit_rows)
     if proof.differences:
-        lines = [str(d) if show_keys else d.what for d in proof.differences]
+        lines = [d.text(show_key=show_keys) for d in proof.differences]
         values["differences"] = dg.MetadataValue.md("\n".join(f"- {line}" for line in lines))
     return values
 

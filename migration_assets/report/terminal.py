@@ -95,5 +95,5 @@ def print_proofs(proofs: Mapping[str, Proof | None], console: Console, *, show_k
     console.print(grid)
     for name, proof in proofs.items():
         for difference in proof.differences if proof else ():
-            text = str(difference) if show_keys else difference.what
+            text = difference.text(show_key=show_keys)
             console.print(f"{name}: {text}", style="red", markup=False, soft_wrap=True)

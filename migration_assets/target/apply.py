@@ -296,9 +296,11 @@ def _put_back(
     )
 
 
-def refuse_foreign(mapping: TableMapping, week: object, found: list[Difference]) -> None:
+def refuse_foreign(
+    mapping: TableMapping, week: object, found: list[Difference], *, show_keys: bool
+) -> None:
     """Raise `GuardError` for rows that somebody else changed, naming them."""
-    shown = "; ".join(str(d) for d in found)
+    shown = "; ".join(d.text(show_key=show_keys) for d in found)
     more = " and maybe more" if len(found) == SHOWN else ""
     raise GuardError(
         what=f"{len(found)} rows{more} were changed on the target by someone else: {shown}",

@@ -58,7 +58,8 @@ class Step:
     """Everything one step needs, prepared before its transaction opens.
 
     `head` is where the table stood when this was prepared. `head_hashes` gives the row hashes of
-    the head's cut where foreign rows are to be displaced. `at` is told each stage's name.
+    the head's cut where foreign rows are to be displaced. `show_keys` lets errors name rows by
+    key. `at` is told each stage's name.
     """
 
     cut: Cut
@@ -70,6 +71,7 @@ class Step:
     run: str
     acknowledged: frozenset[str] = frozenset()
     head_hashes: Callable[[], Iterator[int]] | None = None
+    show_keys: bool = True
     move: str = field(default_factory=lambda: uuid.uuid4().hex)
     at: Callable[[str], None] = _no_stop
 
@@ -202,7 +204,7 @@ def _guard_foreign_rows(connection: Connection, step: Step) -> int:
     if delta.scope is Scope.CHANGES:
         found = changes.foreign_rows(connection, mapping, delta)
         if found:
-            changes.refuse_foreign(mapping, step.cut.week, found)
+            changes.refuse_foreign(mapping, step.cut.week, found, show_keys=step.show_keys)
     elif step.head is not None and target_digest(connection, mapping) != step.head.digest:
         _refuse_foreign_somewhere(step, ())
     return 0
@@ -222,7 +224,7 @@ def _prove(connection: Connection, step: Step) -> tuple[Proof, Digest]:
     proof, digest = prove(connection, step.mapping, step.cut, step.table, step.expected)
     if proof.holds:
         return proof, digest
-    named = tuple(str(d) for d in proof.differences)
+    named = tuple(d.text(show_key=step.show_keys) for d in proof.differences)
     if not proof.digest_equal and _written_elsewhere(connection, step, digest):
         _refuse_foreign_somewhere(step, named)
     raise ProofError(

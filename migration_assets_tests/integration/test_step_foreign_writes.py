@@ -112,6 +112,22 @@ def test_a_foreign_write_stops_the_step_and_is_displaced_when_acknowledged(
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_foreign_write_is_named_without_its_key_where_keys_are_not_shown(
+    make_migration: MakeMigration, foreign: str
+) -> None:
+    """`show_keys: false` keeps keys out of every error, and so out of logs and the ledger."""
+    statements, key, _ = FOREIGN[foreign]
+    migration = make_migration(STOCK, show_keys=False)
+    load_week(migration, 1)
+    write_on_target(migration, *statements)
+    change(migration, *WEEK)
+    result = run_week(migration, 2)["stock"]
+    assert isinstance(result, GuardError)
+    assert key not in str(result)
+    assert "changed on the target by someone else" in str(result)
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
 def test_verify_names_a_foreign_write_by_key_and_column(
     make_migration: MakeMigration, foreign: str
 ) -> None:
