@@ -7,6 +7,7 @@ implementation now; another store has to offer the same eight methods.
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import uuid
@@ -181,6 +182,12 @@ def _locked(path: Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash by which a manifest names a file, in hex; memory doesn't grow with it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

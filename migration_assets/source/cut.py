@@ -6,7 +6,6 @@ the source's past can't be read any more. SQLite's online backup keeps page iden
 """
 
 import dataclasses
-import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from migration_assets.errors import SourceBusyError, SourceError, StateError
 from migration_assets.model import Catalog, Cut
 from migration_assets.source.catalog import read_catalog
 from migration_assets.source.connection import open_source, translated
-from migration_assets.state import State
+from migration_assets.state import State, sha256_of
 
 _STEP_PAGES = 2_000  # pages between two looks at progress and deadline: about 8 MB
 _BUSY_PAUSE = 0.05  # seconds between two tries for a locked source
@@ -177,9 +176,8 @@ def _orphaned_rows(copy: sqlite3.Connection) -> int:
 
 def _seal(state: State, partial: Path, week: date, catalog: Catalog, orphaned: int) -> Cut:
     source = catalog.source
+    sha256 = sha256_of(partial)
     with partial.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
         header = file.read(100)
     size = partial.stat().st_size
     page_size = int.from_bytes(header[16:18], "big")
@@ -237,5 +235,4 @@ def check(cut: Cut) -> None:
 @lru_cache(maxsize=256)
 def _sha256(path: Path, _modified: int, _size: int, _inode: int) -> str:
     """Hash a file; remembered for as long as its time, size and inode stay the same."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)

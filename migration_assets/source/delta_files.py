@@ -10,7 +10,6 @@ or not there. A delta that is made again replaces the earlier one.
 # pyarrow has no type stubs; this module is one of the two that touch it.
 
 import dataclasses
-import hashlib
 import json
 import uuid
 from collections import Counter
@@ -30,7 +29,7 @@ from migration_assets.mapping.names import asset_name
 from migration_assets.mapping.raw import row_parts
 from migration_assets.model import Change, Cut, Delta, Misfit, Op, Scope, TableMapping
 from migration_assets.source.delta import Step
-from migration_assets.state import State
+from migration_assets.state import State, sha256_of
 
 _BATCH = 10_000  # rows a row group: a few MB of Parquet, whatever the table's size
 _BATCH_BYTES = 64 * 2**20  # or so many bytes of text and blobs, where rows are large
@@ -134,7 +133,7 @@ def write(
         for step in steps:
             writer.add(step)
         writer.close()
-        sums = _sha256(rows), _sha256(misfits)
+        sums = sha256_of(rows), sha256_of(misfits)
         state.publish(rows, keys[0])
         state.publish(misfits, keys[1])
     op_column, hash_column = control_columns(mapping)
@@ -213,7 +212,7 @@ def check(delta: Delta) -> None:
         (delta.rows_path, delta.rows_sha256),
         (delta.misfits_path, delta.misfits_sha256),
     ):
-        if not path.exists() or _sha256(path) != expected:
+        if not path.exists() or sha256_of(path) != expected:
             raise StateError(
                 what=f"the file {path.name} is missing, damaged or was changed",
                 where=f"delta of table {delta.table}, week {delta.week}",
@@ -243,8 +242,3 @@ def _batches(path: Path) -> Iterator[Any]:
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             yield from file.iter_batches(batch_size=_BATCH, row_groups=[group])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

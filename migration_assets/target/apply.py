@@ -182,9 +182,10 @@ def _drop_unchanged(connection: Connection, mapping: TableMapping, table: Target
     gone = sql.SQL(" FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
         table_name(mapping), STAGED, same
     )
-    row = connection.execute(sql.SQL("SELECT count(*)") + gone).fetchone()
-    if row and row[0]:
-        _refuse_cascade(mapping, table)
+    if table.cascading:
+        row = connection.execute(sql.SQL("SELECT count(*)") + gone).fetchone()
+        if row and row[0]:
+            _refuse_cascade(mapping, table)
     deleted = connection.execute(sql.SQL("DELETE") + gone).rowcount
     connection.execute(
         sql.SQL("DELETE FROM {} AS s USING {} AS t WHERE {} AND {} = {}").format(

@@ -18,7 +18,7 @@ from migration_assets.target.embedded_programs import Programs
 
 HOST = "127.0.0.1"
 START_SECONDS = 120  # crash recovery of a few GB of write-ahead log on a slow disk
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.05  # pg_ctl and postmaster.pid have to be asked: neither tells when it is done
 LOG_LINES = 20
 PID_FILE_LINES = 8  # pid, data, started, port, socket, host, shared memory, status (miscadmin.h)
 
