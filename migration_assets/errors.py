@@ -61,6 +61,14 @@ class StateError(TerminalError):
     """A cut, delta or catalog in the state folder is missing or damaged."""
 
 
+class StateBusyError(TransientError):
+    """Another process holds a lock of the state folder for longer than we wait."""
+
+
+class HoldError(TerminalError):
+    """The table is on hold: nothing moves it until it is released."""
+
+
 class UnsupportedError(TerminalError):
     """Something this version does not carry, refused by name."""
 

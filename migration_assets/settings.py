@@ -42,6 +42,11 @@ _EXAMPLES = {
     "connect_patience": "connect_patience: 90",
     "lock_timeout": "lock_timeout: 60",
     "source_timeout": "source_timeout: 60",
+    "owners": 'owners: ["team:data"]',
+    "parallel": "parallel: 4",
+    "catch_up_attempts": "catch_up_attempts: 3",
+    "catch_up_backoff": "catch_up_backoff: 15",
+    "dagster_storage": "dagster_storage: sqlite",
 }
 _CRON_FIELDS = 5
 
@@ -70,6 +75,11 @@ class Settings(BaseModel):
     connect_patience: Annotated[float, Field(ge=0)] = 90.0
     lock_timeout: Annotated[float, Field(gt=0)] = 60.0
     source_timeout: Annotated[float, Field(gt=0)] = 60.0
+    owners: tuple[str, ...] = ()
+    parallel: Annotated[int, Field(ge=1, le=64)] = 1
+    catch_up_attempts: Annotated[int, Field(ge=0)] = 3
+    catch_up_backoff: Annotated[float, Field(gt=0)] = 15.0  # minutes
+    dagster_storage: Literal["postgres", "sqlite"] = "postgres"
 
     @field_validator("timezone")
     @classmethod

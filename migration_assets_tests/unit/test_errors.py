@@ -12,6 +12,7 @@ from migration_assets.errors import (
     MigrationError,
     SourceBusyError,
     SourceError,
+    StateBusyError,
     TargetUnavailableError,
     TargetUnreachableError,
     TerminalError,
@@ -52,12 +53,13 @@ def test_every_error_is_terminal_or_transient(kind: type[MigrationError]) -> Non
     assert issubclass(kind, TerminalError) != issubclass(kind, TransientError)
 
 
-def test_only_a_busy_source_and_an_unavailable_target_may_go_away_by_themselves() -> None:
+def test_only_what_is_busy_or_unavailable_may_go_away_by_itself() -> None:
     """All else comes again until somebody acts."""
     transient = {kind for kind in KINDS if issubclass(kind, TransientError)}
     assert transient == {
         TransientError,
         SourceBusyError,
+        StateBusyError,
         TargetUnavailableError,
         TargetUnreachableError,
     }
