@@ -353,16 +353,17 @@ def _compute(
     replace: bool,
 ) -> Delta:
     """Compare head and cut, or read the whole cut, and store the delta."""
-    if head is None or replace or not mapping.key:
-        scope, steps = Scope.EVERYTHING, compare_cuts.everything(cut, shape, mapping)
-        base = cuts.find(migration.state, migration.source, head.cut) if head else None
-    else:
-        base = cuts.find(migration.state, migration.source, head.cut)
-        cuts.check(base)
-        scope, steps = Scope.CHANGES, compare_cuts.changes(base, cut, shape, mapping)
-    return delta_files.write(
-        migration.state, steps, mapping, week=cut.week, base=base, cut=cut, scope=scope
-    )
+    base = cuts.find(migration.state, migration.source, head.cut) if head else None
+    with migration.state.workspace() as scratch:
+        if base is None or replace:
+            scope, steps = Scope.EVERYTHING, compare_cuts.everything(cut, shape, mapping)
+        else:
+            cuts.check(base)
+            scope = Scope.CHANGES
+            steps = compare_cuts.changes(base, cut, shape, mapping, scratch=scratch)
+        return delta_files.write(
+            migration.state, steps, mapping, week=cut.week, base=base, cut=cut, scope=scope
+        )
 
 
 def _head_hashes(

@@ -1,17 +1,18 @@
 """Compare two cuts of a table by SQL: the reference method.
 
-Rows are joined by key as storage class and BINARY bytes; values are compared by `IS NOT`, by
-storage class, and zeros by sign, since SQLite takes 1 and 1.0, NOCASE twins, and 0.0 and -0.0 for
-equal. A changed key is a delete and an insert. What a row means for the target depends on whether
-it fits the mapping in either cut: a row that stops fitting is a delete that enters quarantine.
+Rows are joined by key as storage class and BINARY bytes, and their values compared to the last
+byte (`conditions`). A changed key is a delete and an insert. Where there is no key, copies of rows
+come and go (`multiset`), and nothing is updated. What a row means for the target depends on
+whether it fits the mapping in either cut: a row that stops fitting is a delete that enters
+quarantine.
 """
 
-import math
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TypeAlias
 
-from migration_assets.errors import UnsupportedError
+from migration_assets.errors import SourceError
 from migration_assets.mapping.rows import RowFitter
 from migration_assets.model import (
     Change,
@@ -24,13 +25,15 @@ from migration_assets.model import (
     TargetRow,
     TargetValue,
 )
+from migration_assets.source.conditions import differs, prepare
 from migration_assets.source.connection import open_cut, quote, translated
+from migration_assets.source.multiset import changed_copies
 from migration_assets.source.reader import column_list, rows
 from migration_assets.verify.digest import RowHasher
 
 Step: TypeAlias = Change | Misfit
 
-# SQLITE_MAX_COLUMN of every distribution's build; a result holds both rows and a marker
+# SQLITE_MAX_COLUMN of every distribution's build: what one result may hold
 _RESULT_COLUMNS = 2000
 
 
@@ -41,40 +44,62 @@ def everything(cut: Cut, table: SourceTable, mapping: TableMapping) -> Iterator[
         yield from _appears(fit, row)
 
 
-def changes(older: Cut, newer: Cut, table: SourceTable, mapping: TableMapping) -> Iterator[Step]:
-    """Yield what changed between two cuts of a table with a key: deletes first."""
-    if 2 * len(table.columns) + 1 > _RESULT_COLUMNS:
-        raise UnsupportedError(
-            what=f"{len(table.columns)} columns",
-            where=f"table {table.name}",
-            expected=f"at most {(_RESULT_COLUMNS - 1) // 2} in a table that is compared by SQL",
-            hint="leave the table out with `exclude`",
-        )
+def changes(
+    older: Cut, newer: Cut, table: SourceTable, mapping: TableMapping, *, scratch: Path
+) -> Iterator[Step]:
+    """Yield what changed between two cuts of a table: deletes first.
+
+    `scratch` is an empty folder; what a comparison has to count lies there.
+    """
     fit, hasher = RowFitter(mapping), RowHasher(mapping)
+    if not mapping.key:
+        for row, came in changed_copies(older, newer, table, scratch=scratch):
+            yield from _appears(fit, row) if came else _vanishes(fit, hasher, row)
+        return
     with (
         open_cut(newer, other=older) as connection,
         translated(f"cuts {older.id} and {newer.id}, table {table.name}"),
     ):
-        connection.create_function("sign_of_zero", 1, _sign_of_zero, deterministic=True)
+        prepare(connection)
         for row in connection.execute(_vanished_sql(table, mapping)):
             yield from _vanishes(fit, hasher, row)
-        yield from _changed(connection, table, mapping, fit, hasher)
+        for new, old in _changed(connection, table, mapping):
+            yield from _appears(fit, new) if old is None else _changes(fit, hasher, old, new)
 
 
 def _changed(
-    connection: sqlite3.Connection,
-    table: SourceTable,
-    mapping: TableMapping,
-    fit: RowFitter,
-    hasher: RowHasher,
-) -> Iterator[Step]:
+    connection: sqlite3.Connection, table: SourceTable, mapping: TableMapping
+) -> Iterator[tuple[RawRow, RawRow | None]]:
+    """Yield the rows that are new or changed, with the older row of the same key, if any."""
     width = len(table.columns)
-    for row in connection.execute(_changed_sql(table, mapping)):
-        new, old, was_there = row[:width], row[width:-1], bool(row[-1])
-        if was_there:
-            yield from _changes(fit, hasher, old, new)
+    first = mapping.key_positions[0]
+    if 2 * width > _RESULT_COLUMNS:
+        yield from _changed_apart(connection, table, mapping)
+        return
+    for row in connection.execute(_changed_sql(table, mapping, "n", "o")):
+        new, old = row[:width], row[width:]
+        yield new, None if old[first] is None else old  # NULL matches no key
+
+
+def _changed_apart(
+    connection: sqlite3.Connection, table: SourceTable, mapping: TableMapping
+) -> Iterator[tuple[RawRow, RawRow | None]]:
+    """Read both sides by two queries that differ only in what they select, where one can't."""
+    order = " ORDER BY " + ", ".join(f"n.{quote(name)}" for name in mapping.key)
+    news = connection.execute(_changed_sql(table, mapping, "n") + order)
+    olds = connection.execute(_changed_sql(table, mapping, "o") + order)
+    for new, old in zip(news, olds, strict=True):
+        if old[mapping.key_positions[0]] is None:
+            yield new, None
+        elif any(old[i] != new[i] for i in mapping.key_positions):
+            raise SourceError(
+                what="the two halves of a wide row don't belong together",
+                where=f"table {table.name}",
+                expected="the same rows in the same order from two immutable cuts",
+                hint="keep both cuts and report it",
+            )
         else:
-            yield from _appears(fit, new)
+            yield new, old
 
 
 def _appears(fit: RowFitter, row: RawRow) -> Iterator[Step]:
@@ -110,16 +135,10 @@ def _changes(fit: RowFitter, hasher: RowHasher, old: RawRow, new: RawRow) -> Ite
 
 
 def _delete(hasher: RowHasher, values: TargetRow) -> Change:
-    """Return a delete; it carries the key alone."""
-    keep = set(hasher.key_positions)
-    key_only: tuple[TargetValue, ...] = tuple(
-        v if i in keep else None for i, v in enumerate(values)
-    )
-    return Change(op=Op.DELETE, old_hash=hasher.row_hash(values), values=key_only)
-
-
-def _sign_of_zero(value: float) -> float:
-    return math.copysign(1.0, value)
+    """Return a delete; it carries the key alone, or the whole row where there is no key."""
+    keep = set(hasher.key_positions or range(len(values)))
+    known: tuple[TargetValue, ...] = tuple(v if i in keep else None for i, v in enumerate(values))
+    return Change(op=Op.DELETE, old_hash=hasher.row_hash(values), values=known)
 
 
 def _same_key(mapping: TableMapping) -> str:
@@ -134,31 +153,13 @@ def _same_key(mapping: TableMapping) -> str:
     )
 
 
-def _differs(column: str) -> str:
-    c = quote(column)
-    return (
-        f"n.{c} COLLATE BINARY IS NOT o.{c} OR typeof(n.{c}) <> typeof(o.{c})"
-        f" OR (typeof(n.{c}) = 'real' AND n.{c} = 0"
-        f" AND sign_of_zero(n.{c}) <> sign_of_zero(o.{c}))"
-    )
-
-
-def _any(conditions: list[str]) -> str:
-    """Join by OR as a balanced tree: SQLite allows expressions 1,000 levels deep, no more."""
-    if len(conditions) == 1:
-        return f"({conditions[0]})"
-    half = len(conditions) // 2
-    return f"({_any(conditions[:half])} OR {_any(conditions[half:])})"
-
-
-def _changed_sql(table: SourceTable, mapping: TableMapping) -> str:
+def _changed_sql(table: SourceTable, mapping: TableMapping, *sides: str) -> str:
     name = quote(table.name)
-    present = f"o.{quote(mapping.key[0])} IS NOT NULL"
-    differs = _any([_differs(c.name) for c in table.columns])
+    selected = ", ".join(column_list(table, side) for side in sides)
     return (
-        f"SELECT {column_list(table, 'n')}, {column_list(table, 'o')}, {present}"
+        f"SELECT {selected}"
         f" FROM main.{name} AS n LEFT JOIN older.{name} AS o ON {_same_key(mapping)}"
-        f" WHERE NOT {present} OR {differs}"
+        f" WHERE o.{quote(mapping.key[0])} IS NULL OR {differs(table)}"
     )
 
 

@@ -2,19 +2,27 @@
 
 Deletes come first, then updates and inserts by the method that suits the table: a single
 `INSERT … ON CONFLICT` where only the key is unique; DELETE and INSERT where other unique indexes
-exist, since two rows may have swapped their values. Columns of the target that are not ours keep
-their values either way; a delete that would cascade into other tables is refused by name.
+exist, since two rows may have swapped their values. A table without a key is left to `copies`.
+Columns of the target that are not ours keep their values either way; a delete that would cascade
+into other tables is refused by name.
 """
-
-from dataclasses import dataclass
 
 from psycopg import sql
 
-from migration_assets.errors import GuardError, TargetError, UnsupportedError
-from migration_assets.model import Delta, Difference, Op, Scope, TableMapping
+from migration_assets.errors import GuardError
+from migration_assets.model import Delta, Difference, Scope, TableMapping
+from migration_assets.target import copies
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import TargetTable, table_name
-from migration_assets.target.staging import HEAD_ROWS, STAGED, staged_value
+from migration_assets.target.staging import HEAD_ROWS, STAGED
+from migration_assets.target.writing import (
+    SHOWN,
+    Applied,
+    insert_staged,
+    is_delete,
+    is_written,
+    refuse_cascade,
+)
 from migration_assets.verify import digest_sql
 
 FOREIGN_WRITES = "foreign_writes"
@@ -22,16 +30,6 @@ FOREIGN_HINT = (
     "`migration-assets verify` names them all; `--acknowledge foreign_writes` keeps their rows in"
     " migration.displaced and goes on"
 )
-SHOWN = 20  # differing rows that are named; the counts are always whole
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """Rows changed on the target, by operation."""
-
-    inserted: int
-    updated: int
-    deleted: int
 
 
 def same_key(mapping: TableMapping, left: str, right: str) -> sql.Composed:
@@ -59,6 +57,8 @@ def key_as_text(mapping: TableMapping, alias: str) -> sql.Composed:
 
 def foreign_rows(connection: Connection, mapping: TableMapping, delta: Delta) -> list[Difference]:
     """Name rows of the delta whose target form isn't what the older cut had (at most `SHOWN`)."""
+    if not mapping.key:
+        return copies.lacking(connection, mapping, delta)
     query = sql.SQL(
         "SELECT {key}, t.ctid IS NULL FROM {staged} AS s LEFT JOIN {table} AS t ON {same}"
         " WHERE (CASE WHEN t.ctid IS NOT NULL THEN {row_hash} END) IS DISTINCT FROM {old_hash}"
@@ -83,13 +83,7 @@ def foreign_rows(connection: Connection, mapping: TableMapping, delta: Delta) ->
 
 def touched_rows(mapping: TableMapping, delta: Delta, *, written: bool) -> sql.Composed:
     """Return the target's rows that the delta names; only those it writes if `written`."""
-    condition = (
-        sql.SQL(" AND s.{} <> {}").format(
-            sql.Identifier(delta.op_column), sql.Literal(Op.DELETE.value)
-        )
-        if written
-        else sql.SQL("")
-    )
+    condition = sql.SQL(" AND {}").format(is_written(delta)) if written else sql.SQL("")
     return sql.SQL("(SELECT t.* FROM {} AS t JOIN {} AS s ON {}{})").format(
         table_name(mapping), STAGED, same_key(mapping, "t", "s"), condition
     )
@@ -98,14 +92,16 @@ def touched_rows(mapping: TableMapping, delta: Delta, *, written: bool) -> sql.C
 def displace(connection: Connection, mapping: TableMapping, move: str, week: object) -> int:
     """Keep the target's rows that the head's cut doesn't have, before they are replaced.
 
-    Copies are counted: of a row that the head has twice and the target three times, one is kept.
+    Copies are counted: of a row that the head has twice and the target three times, the last one
+    by place is kept, and it is the one that goes.
     """
     # Values as literals: with parameters, psycopg would take a `%` in a name for a placeholder.
     query = sql.SQL(
         "INSERT INTO migration.displaced (move, source, table_name, week, target_row)"
         " SELECT {move}, {source}, {name}, {week}, found.kept FROM"
         " (SELECT (t.*)::text AS kept, {row_hash} AS hash,"
-        " row_number() OVER (PARTITION BY {row_hash}) AS copy FROM {table} AS t) AS found"
+        " row_number() OVER (PARTITION BY {row_hash} ORDER BY t.tableoid, t.ctid) AS copy"
+        " FROM {table} AS t) AS found"
         " LEFT JOIN (SELECT hash, count(*) AS copies FROM {head} GROUP BY hash) AS ours"
         " ON ours.hash = found.hash WHERE found.copy > coalesce(ours.copies, 0)"
     ).format(
@@ -126,8 +122,10 @@ def apply(
     """Bring the table from its head to the delta's cut."""
     if delta.scope is Scope.EVERYTHING:
         if not mapping.key:
-            return _replace_keyless(connection, mapping, table)
+            return copies.exchange(connection, mapping, table)
         deleted = _drop_unchanged(connection, mapping, table)
+    elif not mapping.key:
+        return copies.apply(connection, mapping, delta, table)
     else:
         deleted = _delete_staged(connection, mapping, delta, table)
     existing = _count_existing(connection, mapping, delta)
@@ -153,29 +151,6 @@ def replaced_total(connection: Connection, delta: Delta) -> int:
     return int(str(row[0])) if row else 0
 
 
-def _refuse_cascade(mapping: TableMapping, table: TargetTable) -> None:
-    if table.cascading:
-        raise TargetError(
-            what=f"deleting would change other rows through {', '.join(table.cascading)}",
-            where=f"target table {mapping.target_table}",
-            expected="no ON DELETE CASCADE, SET NULL or SET DEFAULT before the cutover",
-            hint="drop these foreign keys until the cutover",
-        )
-
-
-def _replace_keyless(connection: Connection, mapping: TableMapping, table: TargetTable) -> Applied:
-    if table.extra_columns:
-        raise UnsupportedError(
-            what=f"columns that are not ours: {', '.join(table.extra_columns)}",
-            where=f"target table {mapping.target_table}",
-            expected="none in a table without a key, which is replaced whole",
-            hint="drop them, or leave the table out with `exclude`",
-        )
-    deleted = connection.execute(sql.SQL("DELETE FROM {}").format(table_name(mapping))).rowcount
-    inserted = _insert_staged(connection, mapping, sql.SQL(""))
-    return Applied(inserted=inserted, updated=0, deleted=deleted)
-
-
 def _drop_unchanged(connection: Connection, mapping: TableMapping, table: TargetTable) -> int:
     """Delete what the cut no longer has; forget staged rows that stand already as they are."""
     same = same_key(mapping, "t", "s")
@@ -185,7 +160,7 @@ def _drop_unchanged(connection: Connection, mapping: TableMapping, table: Target
     if table.cascading:
         row = connection.execute(sql.SQL("SELECT count(*)") + gone).fetchone()
         if row and row[0]:
-            _refuse_cascade(mapping, table)
+            refuse_cascade(mapping, table)
     deleted = connection.execute(sql.SQL("DELETE") + gone).rowcount
     connection.execute(
         sql.SQL("DELETE FROM {} AS s USING {} AS t WHERE {} AND {} = {}").format(
@@ -204,14 +179,10 @@ def _delete_staged(
 ) -> int:
     if not delta.deletes:
         return 0
-    _refuse_cascade(mapping, table)
+    refuse_cascade(mapping, table)
     return connection.execute(
-        sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {} AND s.{} = {}").format(
-            table_name(mapping),
-            STAGED,
-            same_key(mapping, "t", "s"),
-            sql.Identifier(delta.op_column),
-            sql.Literal(Op.DELETE.value),
+        sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {} AND {}").format(
+            table_name(mapping), STAGED, same_key(mapping, "t", "s"), is_delete(delta)
         )
     ).rowcount
 
@@ -226,20 +197,11 @@ def _count_existing(connection: Connection, mapping: TableMapping, delta: Delta)
 
 
 def _insert_staged(connection: Connection, mapping: TableMapping, rest: sql.Composable) -> int:
-    targets = sql.SQL(", ").join([sql.Identifier(c.target) for c in mapping.columns])
-    values = sql.SQL(", ").join([staged_value(c, "s") for c in mapping.columns])
-    return connection.execute(
-        # the alias, since a table may itself be called "excluded"
-        sql.SQL("INSERT INTO {} AS t ({}) SELECT {} FROM {} AS s {}").format(
-            table_name(mapping), targets, values, STAGED, rest
-        )
-    ).rowcount
+    return connection.execute(insert_staged(mapping, rest)).rowcount
 
 
 def _written(delta: Delta) -> sql.Composed:
-    return sql.SQL("WHERE s.{} <> {}").format(
-        sql.Identifier(delta.op_column), sql.Literal(Op.DELETE.value)
-    )
+    return sql.SQL("WHERE {}").format(is_written(delta))
 
 
 def _ordered(mapping: TableMapping) -> sql.Composable:

@@ -31,7 +31,6 @@ from migration_assets.model import (
 from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
 from migration_assets.target import ddl, ledger, quarantine, staging
-from migration_assets.target.apply import Applied
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -40,6 +39,7 @@ from migration_assets.target.connection import (
     translated,
 )
 from migration_assets.target.sqlstate import translate
+from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
 from migration_assets.verify.prove import prove, target_digest
 
@@ -106,7 +106,7 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         # Deferred triggers fire now, not after the proof.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         step.at("quarantined")
-        proof, digest = _prove(connection, step)
+        proof, digest = _prove(connection, step, applied)
         step.at("proved")
         ledger.seal(connection, step.mapping)
         entry = ledger.write(
@@ -220,12 +220,12 @@ def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...]) -> None:
     )
 
 
-def _prove(connection: Connection, step: Step) -> tuple[Proof, Digest]:
+def _prove(connection: Connection, step: Step, applied: Applied) -> tuple[Proof, Digest]:
     proof, digest = prove(connection, step.mapping, step.cut, step.table, step.expected)
     if proof.holds:
         return proof, digest
     named = tuple(d.text(show_key=step.show_keys) for d in proof.differences)
-    if not proof.digest_equal and _written_elsewhere(connection, step, digest):
+    if not proof.digest_equal and _written_elsewhere(connection, step, digest, applied):
         _refuse_foreign_somewhere(step, named)
     raise ProofError(
         what=f"the target is not equal to the cut: {proof.source_rows} rows in the source,"
@@ -240,15 +240,18 @@ def _prove(connection: Connection, step: Step) -> tuple[Proof, Digest]:
     )
 
 
-def _written_elsewhere(connection: Connection, step: Step, after: Digest) -> bool:
+def _written_elsewhere(connection: Connection, step: Step, after: Digest, applied: Applied) -> bool:
     """Tell a foreign write from a wrong load: sums are additive.
 
     The digest now, less the rows the delta names, plus the rows it replaced (their older hashes,
     which were checked against the target before anything was changed), must be the head's. A row
     that was to be deleted and still stands is a wrong load, so it counts among those named.
+    Without a key no row can be named; there what the server really inserted and deleted counts.
     """
     if step.head is None or step.delta.scope is not Scope.CHANGES:
         return False
+    if not step.mapping.key:
+        return after.total - applied.net != step.head.digest.total
     named = changes.touched_rows(step.mapping, step.delta, written=False)
     rest_now = combine(after, minus=[target_digest(connection, step.mapping, named)])
     replaced = changes.replaced_total(connection, step.delta)

@@ -19,11 +19,15 @@ _FIXED: dict[Kind, tuple[LiteralString, int]] = {
     Kind.TIMESTAMP: ("timestamp_send", 8),
 }
 # Schema-qualified: an operator or function of the same name elsewhere must not take their place.
-_HASH = "('x' || pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256({}), 1, 8), 'hex'))"
+_HASH = "('x' || pg_catalog.encode(pg_catalog.substr({}, 1, 8), 'hex'))"
+
+
+def _sha256(encoding: sql.Composable) -> sql.Composed:
+    return sql.SQL("pg_catalog.sha256({})").format(encoding)
 
 
 def _hash64(encoding: sql.Composable) -> sql.Composed:
-    return sql.SQL(_HASH + "::pg_catalog.bit(64)::pg_catalog.int8").format(encoding)
+    return sql.SQL(_HASH + "::pg_catalog.bit(64)::pg_catalog.int8").format(_sha256(encoding))
 
 
 def _encode(column: ColumnMapping, alias: str) -> sql.Composed:
@@ -53,6 +57,11 @@ def _joined(columns: Sequence[ColumnMapping], alias: str) -> sql.Composed:
 def row_hash(mapping: TableMapping, alias: str) -> sql.Composed:
     """Return the expression of a row's hash, over the table known as `alias`."""
     return _hash64(_joined(mapping.columns, alias))
+
+
+def row_digest(mapping: TableMapping, alias: str) -> sql.Composed:
+    """Return the expression of the whole sha256 whose first 8 bytes are a row's hash."""
+    return _sha256(_joined(mapping.columns, alias))
 
 
 def key_hash(mapping: TableMapping, alias: str) -> sql.Composed:

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from psycopg import sql
 
-from migration_assets.errors import MigrationError, TargetError, UnsupportedError
+from migration_assets.errors import MigrationError, TargetError
 from migration_assets.model import Outcome
 from migration_assets.source.connection import quote
 from migration_assets.step import Migration
@@ -34,10 +34,6 @@ INSERT INTO person VALUES
 SEATS = """
 CREATE TABLE seat (id INTEGER PRIMARY KEY, place TEXT UNIQUE, guest TEXT);
 INSERT INTO seat VALUES (1, 'a', 'Ada'), (2, 'b', 'Bob'), (3, 'c', 'Cy'), (4, NULL, 'Di');
-"""
-READINGS = """
-CREATE TABLE reading (sensor TEXT, value REAL, raw BLOB);
-INSERT INTO reading VALUES ('s1', 1.5, NULL), ('s1', 1.5, NULL), ('s2', NULL, x'00ff');
 """
 
 
@@ -231,25 +227,6 @@ def test_a_change_of_storage_class_alone_is_carried(
     assert_proved(migration, "t")
 
 
-def test_a_keyless_table_is_carried_with_its_duplicates(make_migration: MakeMigration) -> None:
-    """Copies are counted: one more, one less, none left."""
-    migration = make_migration(READINGS)
-    assert load_week(migration, 1)["reading"].mapping.key == ()
-    change(
-        migration,
-        "DELETE FROM reading WHERE rowid = 1",
-        *["INSERT INTO reading VALUES ('s2', NULL, x'00ff')"] * 2,
-        "INSERT INTO reading VALUES (NULL, NULL, NULL)",
-    )
-    load_week(migration, 2)
-    assert_equal(migration)
-    assert_proved(migration, "reading")
-    change(migration, "DELETE FROM reading")
-    load_week(migration, 3)
-    assert_equal(migration)
-    assert target_rows(migration, "SELECT count(*) FROM reading") == [(0,)]
-
-
 def test_a_table_that_is_only_its_key_is_carried(make_migration: MakeMigration) -> None:
     """There is nothing to update; rows come and go."""
     migration = make_migration(
@@ -379,19 +356,6 @@ def test_columns_that_are_not_ours_keep_their_values(
         (2, "ours 2", 2, 4),
         (8, "new", None, 16),
     ]
-
-
-def test_columns_that_are_not_ours_stop_a_keyless_table(make_migration: MakeMigration) -> None:
-    """Replaced whole, its rows could not keep them; it is refused by name and stays as it is."""
-    migration = make_migration(READINGS)
-    load_week(migration, 1)
-    write_on_target(migration, "ALTER TABLE reading ADD note text DEFAULT 'mine'")
-    before = snapshot(migration)
-    change(migration, "INSERT INTO reading VALUES ('s9', 9, NULL)")
-    error = result_of(migration, 2, "reading")
-    assert isinstance(error, UnsupportedError)
-    assert "note" in str(error)
-    assert snapshot(migration) == before
 
 
 def test_indexes_and_triggers_of_the_target_survive(make_migration: MakeMigration) -> None:

@@ -188,6 +188,35 @@ def test_a_keyless_load_with_a_copy_left_out_does_not_commit(
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(
+            lambda f: pl.concat([f, f.filter(pl.col("name") == "a")]), id="delete doubled"
+        ),
+        pytest.param(
+            lambda f: pl.concat([f, f.filter(pl.col("name") == "z")]), id="insert doubled"
+        ),
+        pytest.param(lambda f: f.filter(pl.col("name") != "a"), id="delete left out"),
+        pytest.param(lambda f: f.filter(pl.col("name") != "z"), id="insert left out"),
+    ],
+)
+def test_a_keyless_delta_with_wrong_copies_does_not_commit(
+    make_migration: MakeMigration, wrong: Callable[[pl.DataFrame], pl.DataFrame]
+) -> None:
+    """A copy too many or too few is a wrong load, not somebody else's write."""
+    migration = make_migration(
+        "CREATE TABLE ware (name TEXT);INSERT INTO ware VALUES ('a'), ('a'), ('a'), ('b');"
+    )
+    load_week(migration, 1)
+    change(migration, "DELETE FROM ware WHERE rowid = 2", "INSERT INTO ware VALUES ('z')")
+    forge(migration, stored_delta(migration, 2), rows=wrong)
+    before = snapshot(migration)
+    with pytest.raises(ProofError):
+        carry(migration, 2, "ware")
+    assert snapshot(migration) == before
+
+
+@pytest.mark.parametrize(
     "damage",
     [
         pytest.param(lambda d: d.rows_path.write_bytes(b"PAR1"), id="rows cut off"),

@@ -1,0 +1,117 @@
+"""Compare two cuts of a table without a key: how many copies of each row came and went.
+
+Such a table is a multiset of rows. Rows that stand under the same rowid with identical content
+cancel in SQL; what remains is counted by the digest of its exact bytes. A rowid is only a hint: it
+may be given anew by any VACUUM, and then nothing cancels but the counts, and the answer is the
+same. The counts stand in a database on disk, so memory doesn't grow with the table.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from migration_assets.mapping.raw import raw_digest, row_parts
+from migration_assets.model import Cut, RawRow, SourceTable
+from migration_assets.source.conditions import differs, prepare
+from migration_assets.source.connection import open_cut, quote, translated
+from migration_assets.source.reader import column_list
+
+# https://sqlite.org/lang_createtable.html#rowid: each is a column's where the table has one of it
+_ROWID_NAMES = ("rowid", "oid", "_rowid_")
+_CACHE_KIB = 64 * 1024  # pages of the counts held in memory; the rest lies on disk
+_VANISHED, _APPEARED = -1, 1
+
+
+def changed_copies(
+    older: Cut, newer: Cut, table: SourceTable, *, scratch: Path
+) -> Iterator[tuple[RawRow, bool]]:
+    """Yield each copy of a row that went (False), then each that came (True).
+
+    `scratch` is an empty folder for the counts. Both cuts are read twice, the second time only
+    where something changed.
+    """
+    with (
+        open_cut(newer, other=older) as connection,
+        translated(f"cuts {older.id} and {newer.id}, table {table.name}"),
+        closing(_Copies(scratch / "copies.sqlite")) as copies,
+    ):
+        prepare(connection)
+        rowid = _rowid(connection, table)
+        vanished, appeared = _unmatched(table, "o", rowid), _unmatched(table, "n", rowid)
+        copies.count(connection.execute(vanished), _VANISHED)
+        copies.count(connection.execute(appeared), _APPEARED)
+        if copies.balanced():
+            return
+        for row in copies.left(connection.execute(vanished), _VANISHED):
+            yield row, False
+        for row in copies.left(connection.execute(appeared), _APPEARED):
+            yield row, True
+
+
+class _Copies:
+    """Copies of each row in the newer cut less those in the older one, on disk."""
+
+    def __init__(self, file: Path) -> None:
+        self._connection = sqlite3.connect(file, isolation_level=None)
+        # Nothing of it outlives the comparison, so nothing has to survive a crash.
+        for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
+            self._connection.execute(f"PRAGMA {setting}")
+        self._connection.execute(
+            "CREATE TABLE copies (digest BLOB PRIMARY KEY, net INTEGER NOT NULL) WITHOUT ROWID"
+        )
+        self._connection.execute("BEGIN")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def count(self, rows: Iterable[RawRow], sign: int) -> None:
+        self._connection.executemany(
+            "INSERT INTO copies VALUES (?, ?)"
+            " ON CONFLICT (digest) DO UPDATE SET net = net + excluded.net",
+            ((_digest(row), sign) for row in rows),
+        )
+
+    def balanced(self) -> bool:
+        """Tell whether both cuts have the same copies of every row."""
+        return self._connection.execute("SELECT 1 FROM copies WHERE net <> 0").fetchone() is None
+
+    def left(self, rows: Iterable[RawRow], sign: int) -> Iterator[RawRow]:
+        """Yield the copies that this side has more, each once."""
+        for row in rows:
+            taken = self._connection.execute(
+                "UPDATE copies SET net = net - ?1 WHERE digest = ?2 AND net * ?1 > 0",
+                (sign, _digest(row)),
+            )
+            if taken.rowcount:
+                yield row
+
+
+def _digest(row: RawRow) -> bytes:
+    return raw_digest(*row_parts(row))
+
+
+def _rowid(connection: sqlite3.Connection, table: SourceTable) -> str | None:
+    """Return a name under which both cuts show the table's rowid, if they have one."""
+    row = connection.execute(
+        "SELECT max(wr) FROM pragma_table_list WHERE name = ? AND schema IN ('main', 'older')",
+        (table.name,),
+    ).fetchone()
+    if row[0]:
+        return None
+    taken = {c.name.lower() for c in table.columns}
+    return next((name for name in _ROWID_NAMES if name not in taken), None)
+
+
+def _unmatched(table: SourceTable, side: str, rowid: str | None) -> str:
+    """Return the query of one side's rows that have no identical twin under their rowid."""
+    name = quote(table.name)
+    here, there = ("main", "older") if side == "n" else ("older", "main")
+    query = f"SELECT {column_list(table, side)} FROM {here}.{name} AS {side}"
+    if rowid is None:
+        return query
+    other = "o" if side == "n" else "n"
+    return (
+        f"{query} WHERE NOT EXISTS (SELECT 1 FROM {there}.{name} AS {other}"
+        f" WHERE o.{rowid} = n.{rowid} AND NOT {differs(table)})"
+    )
