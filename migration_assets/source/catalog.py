@@ -166,11 +166,14 @@ def _read_indexes(
         ]
         names = tuple(column for column, _ in members)
         reason = "an expression index" if None in names else "a partial index" if partial else ""
-        folded = tuple(c for c, collation in members if c and collation.upper() == "NOCASE")
+        # an expression has no name, which is another thing than the empty name
+        folded = tuple(
+            c for c, collation in members if c is not None and collation.upper() == "NOCASE"
+        )
         indexes.append(
             SourceIndex(
                 name=name,
-                columns=tuple(c for c in names if c),
+                columns=tuple(c for c in names if c is not None),
                 unique=bool(unique),
                 nocase=folded,
                 constraint=origin == "u",

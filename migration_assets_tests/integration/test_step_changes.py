@@ -244,62 +244,6 @@ def test_a_table_that_is_only_its_key_is_carried(make_migration: MakeMigration) 
     assert_equal(migration)
 
 
-HOSTILE = [
-    'say "hi"',
-    "100%s %(x)s %%",
-    "{curly} {}",
-    "two  blanks ",
-    "größe 大小 😀",
-    "select",
-    "user",
-    "op",
-    "old_hash",
-    "staged",
-    "excluded",
-    'x"; drop table y; --',
-    "back\\slash",
-    "dot.ted",
-    "s",
-    "t",
-    "d",
-    "h",
-    "k",
-    "$1 :name ?",
-    "new\nline",
-    "it's",
-]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_name_is_only_a_name(make_migration: MakeMigration, name: str) -> None:
-    """As table and as column, key and not; loaded, changed, displaced and verified."""
-    table = quote(name)
-    migration = make_migration(
-        f"CREATE TABLE {table} ({table} INTEGER PRIMARY KEY, v TEXT);"
-        f"INSERT INTO {table} VALUES (1, 'a'), (2, 'b'), (3, 'c');"
-        f"CREATE TABLE y (id INTEGER PRIMARY KEY, {table} TEXT UNIQUE);"
-        "INSERT INTO y VALUES (1, 'a'), (2, 'b'), (3, 'c');"
-    )
-    load_week(migration, 1)
-    change(
-        migration,
-        f"UPDATE {table} SET v = 'z' WHERE {table} = 1",
-        f"DELETE FROM {table} WHERE {table} = 2",
-        f"UPDATE y SET {table} = 'z' WHERE id = 1",
-        "DELETE FROM y WHERE id = 2",
-    )
-    load_week(migration, 2)
-    assert_equal(migration)
-    with on_target(migration) as connection:
-        foreign = sql.SQL("UPDATE {} SET {} = 'foreign' || {}")
-        for target, column, key in ((name, "v", name), ("y", name, "id")):
-            connection.execute(foreign.format(*map(sql.Identifier, (target, column, key))))
-    change(migration, f"INSERT INTO {table} VALUES (7, 'q')", "INSERT INTO y VALUES (7, 'q')")
-    load_week(migration, 3, acknowledged=DISPLACE)
-    assert_equal(migration)
-    assert_proved(migration, name, "y")
-
-
 @pytest.mark.parametrize("name", ["xmin", "ctid", "tableoid", "n" * 64, "n" * 300, "ü" * 200])
 def test_a_name_postgresql_does_not_keep_is_changed_and_remembered(
     make_migration: MakeMigration, name: str

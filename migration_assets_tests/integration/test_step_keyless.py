@@ -71,12 +71,15 @@ def test_copies_come_and_go(make_migration: MakeMigration) -> None:
 
 
 def test_only_the_copies_that_changed_are_written(make_migration: MakeMigration) -> None:
-    """The result and the ledger count copies, and every other row stands where it stood."""
+    """Delta, result and ledger count copies, and every other row stands where it stood."""
     migration = make_migration(LINES)
     load_week(migration, 1)
     before = places(migration)
     change(migration, *WEEK)
     moved = load_week(migration, 2)["line"]
+    delta = delta_files.find(migration.state, "main", "line", week(2))
+    assert delta is not None
+    assert (delta.scope, delta.inserts, delta.deletes) == (Scope.CHANGES, 2, 2)
     assert (moved.inserted, moved.updated, moved.deleted) == (2, 0, 2)
     assert entries(migration, "line")[-1][2:] == (2, 0, 2)
     assert len(set(before) & set(places(migration))) == 4

@@ -102,6 +102,14 @@ def test_indexes_are_read_with_what_is_special_about_them(database: sqlite3.Conn
     )
 
 
+def test_an_index_may_be_over_a_column_without_a_name(database: sqlite3.Connection) -> None:
+    """The empty name is a name; only an expression has none."""
+    table = catalog_of(
+        database, 'CREATE TABLE t ("" TEXT COLLATE NOCASE, b); CREATE INDEX i ON t (b, "")'
+    ).tables[0]
+    assert table.indexes == (SourceIndex(name="i", columns=("b", ""), unique=False, nocase=("",)),)
+
+
 def test_a_key_is_no_secondary_index(database: sqlite3.Connection) -> None:
     """The primary key's own index is the key."""
     assert catalog_of(database, "CREATE TABLE t (k TEXT PRIMARY KEY)").tables[0].indexes == ()
