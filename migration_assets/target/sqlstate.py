@@ -29,7 +29,8 @@ _HINTS = {
     "23514": "a CHECK of the target refuses the rows: drop or mend it, then run this week again",
     "23503": "a foreign key of the target refuses the rows: drop it until the cutover",
     "23502": "a NOT NULL of the target refuses the rows: drop it, then run this week again",
-    "54000": "a value is too long for an index of the target: drop that index",
+    "54000": "a row of PostgreSQL ends at 8 kB (long values lie elsewhere), a value in an index at"
+    " 2.7 kB: drop such an index; split so wide a table at the source, or `exclude` it",
     "53100": "the target's disk is full: free space, then run this week again",
     "55P03": "another session holds a lock on the table: end it, or run again later",
     "25006": "the target is read-only: connect to the writer",
