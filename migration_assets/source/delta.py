@@ -29,6 +29,7 @@ from migration_assets.source.conditions import differs, prepare
 from migration_assets.source.connection import open_cut, quote, translated
 from migration_assets.source.multiset import changed_copies
 from migration_assets.source.reader import column_list, rows
+from migration_assets.source.unique import require_unique_key
 from migration_assets.verify.digest import RowHasher
 
 Step: TypeAlias = Change | Misfit
@@ -39,6 +40,7 @@ _RESULT_COLUMNS = 2000
 
 def everything(cut: Cut, table: SourceTable, mapping: TableMapping) -> Iterator[Step]:
     """Yield every row of a cut: an insert if it fits, a misfit if not."""
+    require_unique_key(cut, table, mapping)
     fit = RowFitter(mapping)
     for row in rows(cut, table):
         yield from _appears(fit, row)
@@ -56,6 +58,7 @@ def changes(
         for row, came in changed_copies(older, newer, table, scratch=scratch):
             yield from _appears(fit, row) if came else _vanishes(fit, hasher, row)
         return
+    require_unique_key(newer, table, mapping)
     with (
         open_cut(newer, other=older) as connection,
         translated(f"cuts {older.id} and {newer.id}, table {table.name}"),

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from psycopg import sql
 
-from migration_assets.errors import MigrationError, TargetError
+from migration_assets.errors import MigrationError, TargetError, UnsupportedError
 from migration_assets.model import Outcome
 from migration_assets.source.connection import quote
 from migration_assets.step import Migration
@@ -173,6 +173,33 @@ def test_every_kind_of_key_carries_every_kind_of_change(
     assert_equal(migration)
     assert_proved(migration, "t")
     assert len(entries(migration, "t")) == 3
+
+
+@pytest.mark.parametrize("declared", ["INTEGER PRIMARY KEY", "INTEGER NOT NULL UNIQUE"])
+@pytest.mark.parametrize("acknowledged", [frozenset[str](), DISPLACE], ids=["ordinary", "displace"])
+def test_a_key_that_is_no_longer_unique_is_refused_by_name(
+    make_migration: MakeMigration, declared: str, acknowledged: frozenset[str]
+) -> None:
+    """The table was made anew without its key; two rows that share one can't both be carried."""
+    migration = make_migration(
+        f"CREATE TABLE seat (id {declared}, guest TEXT); INSERT INTO seat VALUES (1, 'Ada');"
+    )
+    load_week(migration, 1)
+    rest = " NOT NULL" if "NULL" in declared else ""
+    change(
+        migration,
+        "DROP TABLE seat",
+        f"CREATE TABLE seat (id INTEGER{rest}, guest TEXT)",
+        "INSERT INTO seat VALUES (1, 'Ada'), (2, 'Bob'), (2, 'Cy'), ('2', 'Di'), (3, 'Eve')",
+    )
+    before = snapshot(migration)
+    error = run_week(migration, 2, acknowledged=acknowledged)["seat"]
+    assert isinstance(error, UnsupportedError)
+    assert "1 keys (id) stand in more than one row" in str(error)
+    assert snapshot(migration) == before
+    change(migration, "DELETE FROM seat WHERE id = 2 AND guest <> 'Bob'")
+    load_week(migration, 3, acknowledged=acknowledged)
+    assert_equal(migration)
 
 
 def test_a_nocase_key_that_changes_case_is_a_change(make_migration: MakeMigration) -> None:

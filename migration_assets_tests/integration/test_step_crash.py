@@ -39,6 +39,7 @@ PARTS = """
 CREATE TABLE part (id INTEGER PRIMARY KEY, name TEXT UNIQUE, amount INTEGER);
 INSERT INTO part VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3), (4, 'd', 4);
 """
+KEYLESS = PARTS.replace(" PRIMARY KEY", "").replace(" UNIQUE", "")
 WEEK = (
     "UPDATE part SET name = 'x' WHERE id = 1",
     "UPDATE part SET name = 'a' WHERE id = 2",
@@ -85,13 +86,17 @@ def assert_run_once(migration: Migration, number: int) -> None:
     assert len(stored) <= 4, "one manifest, its mapping and its two files"
 
 
-@pytest.mark.parametrize("number", [1, 2], ids=["first load", "weekly delta"])
+@pytest.mark.parametrize(
+    ("number", "schema"),
+    [(1, PARTS), (2, PARTS), (2, KEYLESS)],
+    ids=["first load", "weekly delta", "weekly delta without a key"],
+)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_step_that_was_killed_is_finished_by_the_next_run(
-    make_migration: MakeMigration, stage: str, number: int
+    make_migration: MakeMigration, stage: str, number: int, schema: str
 ) -> None:
     """At every stage: before COMMIT nothing of it shows, after it nothing is done again."""
-    migration = make_migration(PARTS)
+    migration = make_migration(schema)
     prepare(migration, number)
     before = snapshot(migration)
     killed = started(die_in_step, migration, "part", week(number), stage)
