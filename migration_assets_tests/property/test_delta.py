@@ -2,6 +2,7 @@
 
 import dataclasses
 import tempfile
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -32,6 +33,7 @@ from migration_assets.model import (
 )
 from migration_assets.source import delta_files
 from migration_assets.source.delta import Step, changes, everything
+from migration_assets.source.multiset import changed_copies
 from migration_assets.state import LocalState
 from migration_assets.target.staging import travels_as_text
 from migration_assets.verify.digest import RowHasher
@@ -352,6 +354,21 @@ def test_copies_are_counted_whatever_their_rowids(tmp_path: Path, schema: str) -
         *(Op.DELETE, Op.DELETE),
         Op.INSERT,
     ]
+
+
+def test_copies_are_not_counted_in_memory(tmp_path: Path) -> None:
+    """Where no rowid helps every row is counted; a table is larger than memory, its counts too."""
+    rows = [(f"value {i}", i, None) for i in range(30_000)]
+    cuts = pair(tmp_path, SCHEMAS["every rowid is a column"], rows, rows[1:])
+    table = table_of(cuts[1])
+    tracemalloc.start()
+    try:
+        found = list(changed_copies(*cuts, table, scratch=tmp_path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == [(rows[0], False)]
+    assert peak < 1_000_000, "30,000 digests alone would take more"
 
 
 def test_a_table_that_lost_its_rowid_is_compared(tmp_path: Path) -> None:
