@@ -56,7 +56,10 @@ def key_as_text(mapping: TableMapping, alias: str) -> sql.Composed:
 
 
 def foreign_rows(connection: Connection, mapping: TableMapping, delta: Delta) -> list[Difference]:
-    """Name rows of the delta whose target form isn't what the older cut had (at most `SHOWN`)."""
+    """Name rows of the delta whose target form isn't what the older cut had (at most `SHOWN`).
+
+    Without a key this also finds the copies that `apply` deletes, so it has to come first.
+    """
     if not mapping.key:
         return copies.lacking(connection, mapping, delta)
     query = sql.SQL(
