@@ -25,7 +25,8 @@ _TRANSIENT = frozenset(
 _HINTS = {
     "42501": "grant the loader's role what it needs: CREATE on the database and on the schema",
     "42P07": "a relation of that name exists and was not made by us: rename or drop it",
-    "23505": "a unique index of the target refuses the rows: see which, and whether it is ours",
+    "23505": "a unique index of the target refuses the rows: see which, and whether it is ours;"
+    " `migration-assets verify` names rows that someone else wrote",
     "23514": "a CHECK of the target refuses the rows: drop or mend it, then run this week again",
     "23503": "a foreign key of the target refuses the rows: drop it until the cutover",
     "23502": "a NOT NULL of the target refuses the rows: drop it, then run this week again",

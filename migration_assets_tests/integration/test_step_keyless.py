@@ -239,6 +239,26 @@ def test_a_foreign_write_stops_a_quiet_week_too(make_migration: MakeMigration) -
     assert len(entries(migration, "line")) == 1
 
 
+def test_a_foreign_row_that_takes_a_unique_value_stops_the_step(
+    make_migration: MakeMigration,
+) -> None:
+    """The index refuses the source's row before any sum is made; the way out is named."""
+    migration = make_migration(
+        "CREATE TABLE line (article TEXT, amount INTEGER, code TEXT UNIQUE);"
+        "INSERT INTO line VALUES ('pen', 1, NULL), ('pen', 1, NULL), ('ink', 2, 'i');"
+    )
+    load_week(migration, 1)
+    write_on_target(migration, "INSERT INTO line VALUES ('bag', 9, 'z')")
+    change(migration, "INSERT INTO line VALUES ('hat', 5, 'z')")
+    before = snapshot(migration)
+    error = result_of(migration, 2)
+    assert "23505" in str(error)
+    assert "verify" in error.hint
+    assert snapshot(migration) == before
+    assert load_week(migration, 2, acknowledged=DISPLACE)["line"].displaced == 1
+    assert_equal(migration)
+
+
 def test_the_copy_that_goes_is_the_one_that_is_kept(make_migration: MakeMigration) -> None:
     """Copies differ by the columns that are not ours: what a displacing load takes, it keeps."""
     migration = make_migration(LINES)

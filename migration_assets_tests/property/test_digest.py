@@ -1,5 +1,6 @@
 """The digest: one definition, in Python and on the server, that no difference slips through."""
 
+import dataclasses
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -182,6 +183,29 @@ def test_a_row_too_many_shows_even_where_it_is_a_copy() -> None:
     mapping = mapping_over([TEXT])
     digests = [_digest(mapping, [("a",)] * copies) for copies in range(4)]
     assert len(set(digests)) == 4
+
+
+@settings(deadline=None)
+@given(
+    mappings()
+    .map(lambda m: dataclasses.replace(m, key=()))
+    .flatmap(
+        lambda m: st.tuples(
+            st.just(m), st.lists(target_rows(m), min_size=1, max_size=6), target_rows(m)
+        )
+    )
+)
+def test_any_copy_that_comes_goes_or_changes_shows(
+    case: tuple[TableMapping, list[TargetRow], TargetRow],
+) -> None:
+    """Without a key, the digest knows how many copies there are of what."""
+    mapping, rows, other = case
+    whole = _digest(mapping, rows)
+    assert _digest(mapping, rows[1:]) != whole
+    assert _digest(mapping, [*rows, rows[0]]) != whole
+    assert _digest(mapping, [*rows[::-1], other]) != whole
+    if repr(other) != repr(rows[0]):
+        assert _digest(mapping, [other, *rows[1:]]) != whole
 
 
 @settings(deadline=None)
