@@ -27,6 +27,7 @@ _BUSY_PAUSE = 0.05  # seconds between two tries for a locked source
 # A writer makes an unheld backup of a rollback-journal source start over; after so many times the
 # source is held, and its writers wait until the copy is done.
 _RESTARTS = 3
+_MANIFEST = "manifest.json"
 _MAX_KEPT = 200  # characters of quick_check's answer; it names tables and pages, never values
 
 Progress = Callable[[int, int], None]  # pages done, pages in all
@@ -34,25 +35,35 @@ Progress = Callable[[int, int], None]  # pages done, pages in all
 
 def cuts(state: State, source: str) -> list[Cut]:
     """Return all sealed cuts of a source, oldest week first."""
-    manifests = [k for k in state.keys(f"cuts/{source}") if k.endswith("/manifest.json")]
-    return sorted((_load(state, key) for key in manifests), key=lambda cut: cut.week)
+    return [_load(state, source, week) for week in _weeks(state, source)]
 
 
 def covering(state: State, source: str, week: date) -> Cut | None:
     """Return the cut that stands for a week: its own, else the next later one, else none."""
-    return next((cut for cut in cuts(state, source) if cut.week >= week), None)
+    later = (found for found in _weeks(state, source) if found >= week.isoformat())
+    found = next(later, None)
+    return _load(state, source, found) if found else None
 
 
 def find(state: State, source: str, cut_id: str) -> Cut:
     """Return the cut of that id. Raises `StateError` where the state folder has lost it."""
-    for cut in cuts(state, source):
-        if cut.id == cut_id:
-            return cut
+    for week in _weeks(state, source):
+        if cut_id.startswith(week):
+            cut = _load(state, source, week)
+            if cut.id == cut_id:
+                return cut
     raise StateError(
         what=f"cut {cut_id} is not in the state folder",
+        where=f"state {state.path(f'cuts/{source}')}",
         expected="the cut that the ledger names as head",
         hint="restore the state folder from its backup; cuts of heads are needed to go on",
     )
+
+
+def _weeks(state: State, source: str) -> list[str]:
+    """Return the weeks that have a sealed cut, oldest first, as their folders are called."""
+    keys = state.keys(f"cuts/{source}")
+    return [key.split("/")[-2] for key in keys if key.endswith(f"/{_MANIFEST}")]
 
 
 def take(
@@ -201,14 +212,26 @@ def _seal(state: State, partial: Path, week: date, catalog: Catalog, orphaned: i
     state.publish(partial, key)
     state.path(key).chmod(0o400)
     fields = dataclasses.asdict(cut) | {"path": key, "week": week.isoformat()}
-    state.write_text(f"{folder}/manifest.json", json.dumps(fields, indent=1), overwrite=False)
+    state.write_text(f"{folder}/{_MANIFEST}", json.dumps(fields, indent=1), overwrite=False)
     return cut
 
 
-def _load(state: State, key: str) -> Cut:
-    fields: dict[str, Any] = json.loads(state.read_text(key) or "{}")
-    fields |= {"path": state.path(fields["path"]), "week": date.fromisoformat(fields["week"])}
-    return Cut(**fields)
+def _load(state: State, source: str, week: str) -> Cut:
+    key = f"cuts/{source}/{week}/{_MANIFEST}"
+    try:
+        fields: dict[str, Any] = json.loads(state.read_text(key) or "{}")
+        fields |= {"path": state.path(fields["path"]), "week": date.fromisoformat(fields["week"])}
+        cut = Cut(**fields)
+        if (cut.source, cut.week.isoformat()) == (source, week):
+            return cut
+    except (ValueError, KeyError, TypeError):
+        pass  # said below, as for a manifest of another cut
+    raise StateError(
+        what="the manifest of a cut can't be read",
+        where=f"state {state.path(key)}",
+        expected="the document that was written when the cut was sealed",
+        hint="restore this file of the state folder from its backup",
+    )
 
 
 def check(cut: Cut) -> None:
