@@ -8,8 +8,8 @@ the source's past can't be read any more. SQLite's online backup keeps page iden
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -20,13 +20,20 @@ from migration_assets.errors import SourceBusyError, SourceError, StateError
 from migration_assets.model import Catalog, Cut
 from migration_assets.source.catalog import read_catalog
 from migration_assets.source.connection import open_source, translated
-from migration_assets.state import State, sha256_of
+from migration_assets.state import State, no_room, refusal, sha256_of
 
 _STEP_PAGES = 2_000  # pages between two looks at progress and deadline: about 8 MB
 _BUSY_PAUSE = 0.05  # seconds between two tries for a locked source
 # A writer makes an unheld backup of a rollback-journal source start over; after so many times the
 # source is held, and its writers wait until the copy is done.
 _RESTARTS = 3
+# What SQLite answers where a write fails; a limit on file size is an I/O error to it
+_NOT_WRITTEN = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+)
 _MANIFEST = "manifest.json"
 _MAX_KEPT = 200  # characters of quick_check's answer; it names tables and pages, never values
 
@@ -95,6 +102,7 @@ def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) 
     where = f"source {path}"
     with (
         open_source(path, timeout=timeout) as (connection, wal),
+        _room_for(partial),
         closing(sqlite3.connect(partial)) as copy,
     ):
         if wal:
@@ -107,6 +115,17 @@ def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) 
         except _RestartedTooOften:
             _hold(connection)
             _backup(connection, copy, timeout, progress, where, restarts=0)
+
+
+@contextmanager
+def _room_for(partial: Path) -> Generator[None]:
+    """Tell what the copy's disk refuses from what is wrong with the source, never written to."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode in _NOT_WRITTEN:
+            raise no_room(partial, error.sqlite_errorname) from error
+        raise
 
 
 class _RestartedTooOften(Exception):  # noqa: N818 - a turn taken inside this module, not an error
@@ -155,7 +174,7 @@ def _backup(
 
 def _examine(partial: Path, source: str, where: str) -> tuple[Catalog, int]:
     """Check the copy; return its catalog and its number of orphaned foreign key rows."""
-    with translated(where), closing(sqlite3.connect(partial)) as copy:
+    with translated(where), _room_for(partial), closing(sqlite3.connect(partial)) as copy:
         # A backup of a WAL source is marked WAL too; a cut is one file that stands alone.
         copy.execute("PRAGMA journal_mode=DELETE")
         # A row that breaks a CHECK is the application's own; it is carried, not called damage.
@@ -246,6 +265,8 @@ def check(cut: Cut) -> None:
         )
     except FileNotFoundError:
         intact = False
+    except OSError as error:
+        raise refusal(cut.path, error) from error
     if not intact:
         raise StateError(
             what="the file is missing, damaged or was changed",
