@@ -85,6 +85,10 @@ class TargetUnreachableError(TargetUnavailableError):
     """No connection within the patience that was set: it has been tried again already."""
 
 
+class DagsterStorageError(TransientError):
+    """Dagster's own storage can't be reached or refuses; no table was touched because of it."""
+
+
 class GuardError(TerminalError):
     """A guard stopped a step; `--acknowledge NAME` lets it pass for one run."""
 

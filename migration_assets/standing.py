@@ -10,9 +10,7 @@ from typing import Any
 from migration_assets.model import Proof, TableMapping
 from migration_assets.report.status import Status, status
 from migration_assets.source import cut as cuts
-from migration_assets.source.catalog import read_catalog
-from migration_assets.source.connection import open_cut
-from migration_assets.source.reader import table_in
+from migration_assets.source.reader import catalog_in, table_in
 from migration_assets.step import ROUNDS, Migration, cut_for, drift_of, overtaken
 from migration_assets.target import ledger
 from migration_assets.target.connection import connect, transaction, translated
@@ -23,11 +21,9 @@ from migration_assets.verify.prove import prove
 def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
     """Return, per table that was loaded before, how the week's cut differs from its mapping."""
     cut = cut_for(migration, week)
-    with open_cut(cut) as source:
-        tables = read_catalog(source, cut.source).tables
     found: dict[str, list[str]] = {}
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
-        for table in tables:
+        for table in catalog_in(cut).tables:
             head = ledger.head(connection, migration.source, table.name)
             if head is None:
                 continue

@@ -86,7 +86,7 @@ class LocalState:
 
     def write_text(self, key: str, text: str, *, overwrite: bool = True) -> None:
         """Write a document whole; `StateError` where it exists and must not be overwritten."""
-        with self.workspace() as folder:
+        with self.workspace() as folder, _accessible(self._file(key)):
             file = folder / "document"
             file.write_text(text, "utf-8")
             if overwrite:
@@ -98,15 +98,16 @@ class LocalState:
 
     def publish(self, file: Path, key: str) -> None:
         """Move a finished file into the store; never overwrites."""
-        self._finish(file, key)
-        try:
-            os.link(file, self._file(key))  # unlike a rename, a link never overwrites
-        except FileExistsError as error:
-            raise StateError(
-                what="exists already and is never overwritten", where=f"state {key}"
-            ) from error
-        file.unlink()
-        _sync(self._file(key).parent)
+        with _accessible(self._file(key)):
+            self._finish(file, key)
+            try:
+                os.link(file, self._file(key))  # unlike a rename, a link never overwrites
+            except FileExistsError as error:
+                raise StateError(
+                    what="exists already and is never overwritten", where=f"state {key}"
+                ) from error
+            file.unlink()
+            _sync(self._file(key).parent)
 
     def _finish(self, file: Path, key: str) -> None:
         self._make(self._file(key).parent)
@@ -118,28 +119,38 @@ class LocalState:
         return self._file(key)
 
     def keys(self, prefix: str) -> list[str]:
-        """Return the keys of all files below a prefix, sorted."""
-        found = (f for f in self._file(prefix).rglob("*") if f.is_file())
+        """Return the keys of all files below a prefix, sorted.
+
+        Raises `StateError` where a folder can't be listed: its files would seem to be gone.
+        """
+        folder = self._file(prefix)
+        with _accessible(folder):
+            if not folder.exists():
+                return []
+            found = [Path(at, f) for at, _, files in os.walk(folder, onerror=_raise) for f in files]
         return sorted(f.relative_to(self.root).as_posix() for f in found)
 
     def remove(self, key: str) -> None:
         """Remove a file; nothing happens where there is none."""
-        self._file(key).unlink(missing_ok=True)
+        with _accessible(self._file(key)):
+            self._file(key).unlink(missing_ok=True)
 
     @contextmanager
     def workspace(self) -> Generator[Path]:
         """Lend an empty folder that is gone afterwards.
 
         Its lock dies with its process, so what a killed process left is removed by the next one.
+        What the operating system refuses to write in it, a full disk first, is a `StateError`.
         """
         base = self._make(self.root / "work")
         folder = base / uuid.uuid4().hex
         lock_file = base / f"{folder.name}.lock"
         with _locked(lock_file):
             self._sweep(base)
-            folder.mkdir(mode=_PRIVATE_FOLDER)
             try:
-                yield folder
+                with _accessible(folder):
+                    folder.mkdir(mode=_PRIVATE_FOLDER)
+                    yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
                 lock_file.unlink(missing_ok=True)
@@ -159,18 +170,45 @@ class LocalState:
             yield
 
 
+# errno of a file system that takes no more: full, over its quota, over the largest file it allows
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 @contextmanager
 def _accessible(path: Path) -> Generator[None]:
     """Say what to do where the operating system refuses a file or folder."""
     try:
         yield
     except OSError as error:
-        raise StateError(
-            what=f"can't be made or opened ({error.strerror})",
-            where=f"state {path}",
-            expected="a folder this user may write to",
-            hint="run as its owner, or set `state` in migration.yaml, or MIGRATION_STATE",
-        ) from error
+        raise refusal(path, error) from error
+
+
+def refusal(path: Path, error: OSError) -> StateError:
+    """Return the error of what the operating system refuses in the state folder."""
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    if error.errno in _FULL:
+        return no_room(path, reason)
+    return StateError(
+        what=f"can't be made, read or written ({reason})",
+        where=f"state {path}",
+        expected="a folder that this user may write to",
+        hint="run as its owner, or set `state` in migration.yaml, or MIGRATION_STATE",
+    )
+
+
+def no_room(path: Path, reason: str) -> StateError:
+    """Return the error of a file that the disk, a quota or a limit did not let grow."""
+    return StateError(
+        what=f"can't be written: the disk is full, or a limit is reached ({reason})",
+        where=f"state {path}",
+        expected="room for another copy of the source, and for the rows that changed",
+        hint="free space where the state folder lies, or raise the limit, then run again;"
+        " nothing is left half done",
+    )
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @contextmanager
@@ -185,8 +223,11 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hash by which a manifest names a file, in hex; memory doesn't grow with it."""
-    with path.open("rb") as file:
+    """Return the hash by which a manifest names a file, in hex; memory doesn't grow with it.
+
+    Raises `StateError` for a file that can't be read.
+    """
+    with _accessible(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

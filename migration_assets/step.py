@@ -17,7 +17,7 @@ from migration_assets.errors import (
     TargetUnavailableError,
     UnsupportedError,
 )
-from migration_assets.mapping.names import allocate, asset_name
+from migration_assets.mapping.names import asset_name
 from migration_assets.mapping.propose import propose
 from migration_assets.mapping.rows import RowFitter
 from migration_assets.model import (
@@ -34,9 +34,7 @@ from migration_assets.settings import Settings
 from migration_assets.source import census, delta_files
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
-from migration_assets.source.catalog import read_catalog
-from migration_assets.source.connection import open_cut
-from migration_assets.source.reader import rows, table_in
+from migration_assets.source.reader import names_in, rows, table_in
 from migration_assets.state import State
 from migration_assets.target import ledger
 from migration_assets.target.apply import FOREIGN_WRITES
@@ -304,13 +302,11 @@ def _mapping(
 
 
 def _propose(migration: Migration, cut: Cut, table: SourceTable) -> TableMapping:
-    with open_cut(cut) as connection:
-        every_table = read_catalog(connection, cut.source).tables
     return propose(
         table,
         census.take_census(cut, table),
         target_schema=migration.target.schema,
-        names=allocate(every_table)[table.name],
+        names=names_in(cut)[table.name],
     )
 
 

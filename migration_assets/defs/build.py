@@ -1,7 +1,10 @@
 """Put the definitions together from settings and the cached catalog."""
 
+import gc
 import os
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +30,23 @@ from migration_assets.weeks import weeks as calendar
 
 def from_environment() -> dg.Definitions:
     """Build the definitions of the settings found in the environment and this folder."""
-    return build(load(os.environ, Path.cwd()), now=datetime.now(UTC))
+    with _collector_paused():
+        return build(load(os.environ, Path.cwd()), now=datetime.now(UTC))
+
+
+@contextmanager
+def _collector_paused() -> Generator[None]:
+    """Let nothing search for garbage: all objects made here stay, 300 tables make half a million.
+
+    The search takes about a fifth of the time that definitions take to load.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def build(settings: Settings, *, now: datetime) -> dg.Definitions:

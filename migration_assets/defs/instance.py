@@ -3,16 +3,28 @@
 import os
 import subprocess
 import sys
-from collections.abc import Generator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, MutableMapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import dagster as dg
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import DBAPIError
 
 from migration_assets.defs.resources import DAGSTER_DATABASE, embedded_folder
-from migration_assets.errors import SettingsError
+from migration_assets.errors import DagsterStorageError, SettingsError
 from migration_assets.settings import Settings
+from migration_assets.state import refusal
 from migration_assets.target import embedded
+
+# dagster.yaml asks for these: host, port, user, password, database
+STORAGE = (
+    "DAGSTER_PG_HOST",
+    "DAGSTER_PG_PORT",
+    "DAGSTER_PG_USERNAME",
+    "DAGSTER_PG_PASSWORD",
+    "DAGSTER_PG_DB",
+)
 
 
 @contextmanager
@@ -22,8 +34,8 @@ def environment(
     """Set what dagster.yaml asks of the environment, for this process and those it starts.
 
     Dagster's storage is the PostgreSQL that DAGSTER_PG_HOST and its companions name; without them
-    the embedded one in the state folder, which is stopped at the end if it was started here. At
-    the end the variables are what they were.
+    the embedded one in the state folder, which is stopped at the end if it was started here and
+    no other command uses it. At the end the variables are what they were.
     """
     home = Path(variables.get("DAGSTER_HOME") or folder)
     if not (home / "dagster.yaml").exists():
@@ -34,36 +46,78 @@ def environment(
         )
     before = dict(variables)
     files = settings.state / "dagster"
-    files.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        files.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise refusal(files, error) from error
     variables["DAGSTER_HOME"] = str(home.resolve())
     variables["MIGRATION_DAGSTER_DIR"] = str(files.resolve())
     own_server = "DAGSTER_PG_HOST" not in variables
-    postgres = embedded_folder(settings)
-    was_running = embedded.running(postgres)
+    if not own_server:
+        _require_all(variables)
+    needed = own_server or settings.embedded
+    lent = embedded.borrowed(embedded_folder(settings)) if needed else nullcontext()
     try:
-        if own_server:
-            server = embedded.start(postgres)
-            embedded.ensure_database(server, DAGSTER_DATABASE)
-            variables.update(
-                {
-                    "DAGSTER_PG_HOST": "127.0.0.1",
-                    "DAGSTER_PG_PORT": str(server.port),
-                    "DAGSTER_PG_USERNAME": "postgres",
-                    "DAGSTER_PG_PASSWORD": server.password,
-                    "DAGSTER_PG_DB": DAGSTER_DATABASE,
-                }
-            )
-        yield
+        with lent as server:
+            if own_server and server is not None:
+                embedded.ensure_database(server, DAGSTER_DATABASE)
+                variables.update(
+                    {
+                        "DAGSTER_PG_HOST": "127.0.0.1",
+                        "DAGSTER_PG_PORT": str(server.port),
+                        "DAGSTER_PG_USERNAME": "postgres",
+                        "DAGSTER_PG_PASSWORD": server.password,
+                        "DAGSTER_PG_DB": DAGSTER_DATABASE,
+                    }
+                )
+            yield
     finally:
         variables.clear()
         variables.update(before)
-        if not was_running:
-            embedded.stop(postgres)
+
+
+def _require_all(variables: Mapping[str, str]) -> None:
+    missing = [name for name in STORAGE if name not in variables]
+    if missing:
+        raise SettingsError(
+            what=f"not set: {', '.join(missing)}",
+            where="Dagster's storage",
+            expected=f"all of {', '.join(STORAGE)}, since one of them is set",
+            hint="set them, or unset all: then Dagster's storage is the embedded PostgreSQL",
+        )
+
+
+@contextmanager
+def storage_translated() -> Generator[None]:
+    """Say in words that Dagster's own storage is away; the target's errors never look like this."""
+    try:
+        yield
+    except (DBAPIError, DagsterPostgresException) as error:
+        host, port, _, _, database = (os.environ.get(name, "?") for name in STORAGE)
+        raise DagsterStorageError(
+            what=f"Dagster's storage can't be used: {_said(error)}",
+            where=f"PostgreSQL {host}:{port}/{database}",
+            expected="the PostgreSQL that DAGSTER_PG_HOST and its companions name",
+            hint="start it or correct these variables, then run again; a step that had begun is"
+            " either committed and proved, or left no trace",
+        ) from None
+
+
+def _said(error: BaseException) -> str:
+    """Return the driver's first line: it names host and user, never the password or a statement."""
+    if isinstance(error, DagsterPostgresException) and error.__cause__ is not None:
+        return _said(error.__cause__)
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def serve(settings: Settings, port: int) -> None:
     """Run Dagster's webserver and daemon on 127.0.0.1 until they are stopped."""
     with environment(settings, os.environ, Path.cwd()):
+        with open_instance():
+            pass  # a storage that is away is said here, not by three processes of Dagster's
         superseded = "ignore:Function `dev_command` is superseded"  # by a package we don't need
         command = ["-W", superseded, "-m", "dagster", "dev"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
@@ -85,7 +139,7 @@ def open_instance() -> Generator[dg.DagsterInstance]:
     does. No statement timeout; a connection is made anew after a minute, so that none grows stale
     while a table loads.
     """
-    with dg.DagsterInstance.get() as opened:
+    with storage_translated(), dg.DagsterInstance.get() as opened:
         opened.optimize_for_webserver(statement_timeout=0, pool_recycle=60, max_overflow=20)
         yield opened
 

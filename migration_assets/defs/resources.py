@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import dagster as dg
@@ -37,13 +37,9 @@ def open_migration(settings: Settings) -> Migration:
 @contextmanager
 def embedded_target(settings: Settings) -> Generator[Migration]:
     """Open the migration for a command; an embedded target started for it is stopped after."""
-    folder = embedded_folder(settings)
-    was_running = not settings.embedded or embedded.running(folder)
-    try:
+    lent = embedded.borrowed(embedded_folder(settings)) if settings.embedded else nullcontext()
+    with lent:
         yield open_migration(settings)
-    finally:
-        if not was_running:
-            embedded.stop(folder)
 
 
 class MigrationResource(dg.ConfigurableResource[Migration]):

@@ -14,11 +14,13 @@ from migration_assets.model import Cut, UndecodableText
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _READ_VERSION, _WAL_VERSION = 19, 2
-_ENCODING = slice(56, 60)
+_SCHEMA_FORMAT, _ENCODING = slice(44, 48), slice(56, 60)
+_LAST_SCHEMA_FORMAT, _LAST_ENCODING = 4, 3
 _UTF16 = (2, 3)
 # table_list and its column `strict`: https://sqlite.org/pragma.html#pragma_table_list
 _OLDEST_SQLITE = (3, 37, 0)
 _BUSY, _LOCKED = 5, 6
+_DECRYPT = "let its application export a plain copy each week, and name that one as source"
 _CODES = {
     1: (
         "SQLite can't run a statement on it",
@@ -94,6 +96,13 @@ def _check_file(path: Path) -> bytes:
         raise SourceError(
             what="permission denied", where=where, hint="run as the owner of the file"
         ) from error
+    except OSError as error:
+        raise SourceError(
+            what=f"the file can't be read ({error.strerror})",
+            where=where,
+            expected="a SQLite database file on a disk that answers",
+            hint="check the path and the disk it lies on",
+        ) from error
     if not header:
         raise SourceError(
             what="the file is empty", where=where, expected="a SQLite database with tables"
@@ -103,7 +112,18 @@ def _check_file(path: Path) -> bytes:
             what="the file is no SQLite database",
             where=where,
             expected="a file that starts with 'SQLite format 3'",
-            hint="check the path; an encrypted database looks like this too",
+            hint=f"check the path; an encrypted database looks like this too: {_DECRYPT}",
+        )
+    # SQLCipher and its kin can leave the first bytes as they are, so that the file looks sound.
+    if (
+        int.from_bytes(header[_SCHEMA_FORMAT], "big") > _LAST_SCHEMA_FORMAT
+        or int.from_bytes(header[_ENCODING], "big") > _LAST_ENCODING
+    ):
+        raise SourceError(
+            what="the database is encrypted, or its header is damaged",
+            where=where,
+            expected="a header as SQLite writes it, in plain",
+            hint=f"if it is encrypted, {_DECRYPT}; if not, restore a backup of it",
         )
     if int.from_bytes(header[_ENCODING], "big") in _UTF16:
         raise UnsupportedError(

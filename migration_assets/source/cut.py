@@ -8,8 +8,8 @@ the source's past can't be read any more. SQLite's online backup keeps page iden
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -20,13 +20,21 @@ from migration_assets.errors import SourceBusyError, SourceError, StateError
 from migration_assets.model import Catalog, Cut
 from migration_assets.source.catalog import read_catalog
 from migration_assets.source.connection import open_source, translated
-from migration_assets.state import State, sha256_of
+from migration_assets.state import State, no_room, refusal, sha256_of
 
 _STEP_PAGES = 2_000  # pages between two looks at progress and deadline: about 8 MB
 _BUSY_PAUSE = 0.05  # seconds between two tries for a locked source
 # A writer makes an unheld backup of a rollback-journal source start over; after so many times the
 # source is held, and its writers wait until the copy is done.
 _RESTARTS = 3
+# What SQLite answers where a write fails; a limit on file size is an I/O error to it
+_NOT_WRITTEN = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+)
+_MANIFEST = "manifest.json"
 _MAX_KEPT = 200  # characters of quick_check's answer; it names tables and pages, never values
 
 Progress = Callable[[int, int], None]  # pages done, pages in all
@@ -34,25 +42,35 @@ Progress = Callable[[int, int], None]  # pages done, pages in all
 
 def cuts(state: State, source: str) -> list[Cut]:
     """Return all sealed cuts of a source, oldest week first."""
-    manifests = [k for k in state.keys(f"cuts/{source}") if k.endswith("/manifest.json")]
-    return sorted((_load(state, key) for key in manifests), key=lambda cut: cut.week)
+    return [_load(state, source, week) for week in _weeks(state, source)]
 
 
 def covering(state: State, source: str, week: date) -> Cut | None:
     """Return the cut that stands for a week: its own, else the next later one, else none."""
-    return next((cut for cut in cuts(state, source) if cut.week >= week), None)
+    later = (found for found in _weeks(state, source) if found >= week.isoformat())
+    found = next(later, None)
+    return _load(state, source, found) if found else None
 
 
 def find(state: State, source: str, cut_id: str) -> Cut:
     """Return the cut of that id. Raises `StateError` where the state folder has lost it."""
-    for cut in cuts(state, source):
-        if cut.id == cut_id:
-            return cut
+    for week in _weeks(state, source):
+        if cut_id.startswith(week):
+            cut = _load(state, source, week)
+            if cut.id == cut_id:
+                return cut
     raise StateError(
         what=f"cut {cut_id} is not in the state folder",
+        where=f"state {state.path(f'cuts/{source}')}",
         expected="the cut that the ledger names as head",
         hint="restore the state folder from its backup; cuts of heads are needed to go on",
     )
+
+
+def _weeks(state: State, source: str) -> list[str]:
+    """Return the weeks that have a sealed cut, oldest first, as their folders are called."""
+    keys = state.keys(f"cuts/{source}")
+    return [key.split("/")[-2] for key in keys if key.endswith(f"/{_MANIFEST}")]
 
 
 def take(
@@ -84,6 +102,7 @@ def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) 
     where = f"source {path}"
     with (
         open_source(path, timeout=timeout) as (connection, wal),
+        _room_for(partial),
         closing(sqlite3.connect(partial)) as copy,
     ):
         if wal:
@@ -96,6 +115,17 @@ def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) 
         except _RestartedTooOften:
             _hold(connection)
             _backup(connection, copy, timeout, progress, where, restarts=0)
+
+
+@contextmanager
+def _room_for(partial: Path) -> Generator[None]:
+    """Tell what the copy's disk refuses from what is wrong with the source, never written to."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode in _NOT_WRITTEN:
+            raise no_room(partial, error.sqlite_errorname) from error
+        raise
 
 
 class _RestartedTooOften(Exception):  # noqa: N818 - a turn taken inside this module, not an error
@@ -144,7 +174,7 @@ def _backup(
 
 def _examine(partial: Path, source: str, where: str) -> tuple[Catalog, int]:
     """Check the copy; return its catalog and its number of orphaned foreign key rows."""
-    with translated(where), closing(sqlite3.connect(partial)) as copy:
+    with translated(where), _room_for(partial), closing(sqlite3.connect(partial)) as copy:
         # A backup of a WAL source is marked WAL too; a cut is one file that stands alone.
         copy.execute("PRAGMA journal_mode=DELETE")
         # A row that breaks a CHECK is the application's own; it is carried, not called damage.
@@ -215,14 +245,26 @@ def _seal(state: State, partial: Path, week: date, catalog: Catalog, orphaned: i
     state.publish(partial, key)
     state.path(key).chmod(0o400)
     fields = dataclasses.asdict(cut) | {"path": key, "week": week.isoformat()}
-    state.write_text(f"{folder}/manifest.json", json.dumps(fields, indent=1), overwrite=False)
+    state.write_text(f"{folder}/{_MANIFEST}", json.dumps(fields, indent=1), overwrite=False)
     return cut
 
 
-def _load(state: State, key: str) -> Cut:
-    fields: dict[str, Any] = json.loads(state.read_text(key) or "{}")
-    fields |= {"path": state.path(fields["path"]), "week": date.fromisoformat(fields["week"])}
-    return Cut(**fields)
+def _load(state: State, source: str, week: str) -> Cut:
+    key = f"cuts/{source}/{week}/{_MANIFEST}"
+    try:
+        fields: dict[str, Any] = json.loads(state.read_text(key) or "{}")
+        fields |= {"path": state.path(fields["path"]), "week": date.fromisoformat(fields["week"])}
+        cut = Cut(**fields)
+        if (cut.source, cut.week.isoformat()) == (source, week):
+            return cut
+    except (ValueError, KeyError, TypeError):
+        pass  # said below, as for a manifest of another cut
+    raise StateError(
+        what="the manifest of a cut can't be read",
+        where=f"state {state.path(key)}",
+        expected="the document that was written when the cut was sealed",
+        hint="restore this file of the state folder from its backup",
+    )
 
 
 def check(cut: Cut) -> None:
@@ -237,6 +279,8 @@ def check(cut: Cut) -> None:
         )
     except FileNotFoundError:
         intact = False
+    except OSError as error:
+        raise refusal(cut.path, error) from error
     if not intact:
         raise StateError(
             what="the file is missing, damaged or was changed",

@@ -14,6 +14,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from migration_assets.mapping.names import asset_name
 from migration_assets.mapping.raw import row_parts
 from migration_assets.model import Change, Cut, Delta, Misfit, Op, Scope, TableMapping
 from migration_assets.source.delta import Step
-from migration_assets.state import State, sha256_of
+from migration_assets.state import State, refusal, sha256_of
 
 _BATCH = 10_000  # rows a row group: a few MB of Parquet, whatever the table's size
 _BATCH_BYTES = 64 * 2**20  # or so many bytes of text and blobs, where rows are large
@@ -86,6 +87,12 @@ class _Writer:
         self._rows.close()
         self._misfits.close()
 
+    def give_up(self) -> None:
+        """Close what can be closed: left to the garbage collector, it would complain of it."""
+        for file in (self._rows, self._misfits):
+            with suppress(OSError):
+                file.close()
+
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:
     """Return an Arrow table without view types, which PostgreSQL's encoder does not know."""
@@ -130,9 +137,13 @@ def write(
     with state.workspace() as work:
         rows, misfits = work / "rows", work / "misfits"
         writer = _Writer(mapping, rows, misfits)
-        for step in steps:
-            writer.add(step)
-        writer.close()
+        try:
+            for step in steps:
+                writer.add(step)
+            writer.close()
+        except BaseException:
+            writer.give_up()
+            raise
         sums = sha256_of(rows), sha256_of(misfits)
         state.publish(rows, keys[0])
         state.publish(misfits, keys[1])
@@ -212,13 +223,20 @@ def check(delta: Delta) -> None:
         (delta.rows_path, delta.rows_sha256),
         (delta.misfits_path, delta.misfits_sha256),
     ):
-        if not path.exists() or sha256_of(path) != expected:
+        if not _is_there(path) or sha256_of(path) != expected:
             raise StateError(
                 what=f"the file {path.name} is missing, damaged or was changed",
                 where=f"delta of table {delta.table}, week {delta.week}",
                 expected=f"sha256 {expected[:16]}…",
                 hint=f"materialize delta/{asset_name(delta.table)} for {delta.week} again",
             )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a folder of another user's
+        raise refusal(path, error) from error
 
 
 def frame(delta: Delta) -> pl.LazyFrame:
@@ -239,6 +257,9 @@ def misfits(delta: Delta) -> Iterator[dict[str, Any]]:
 
 def _batches(path: Path) -> Iterator[Any]:
     """Read row group by row group: a batch across them would undo the bound in bytes."""
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            yield from file.iter_batches(batch_size=_BATCH, row_groups=[group])
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield from file.iter_batches(batch_size=_BATCH, row_groups=[group])
+    except OSError as error:  # it was whole when the step began
+        raise refusal(path, error) from error

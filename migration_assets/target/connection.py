@@ -78,8 +78,9 @@ def target_of(settings: Settings, url: str | None = None) -> Target:
     )
 
 
-# Settings of every session. Time zone and styles are fixed so that no role's or database's own
-# default changes what is read or written; the path is empty so that only named objects are used.
+# Settings of every session, sent in one message: every table opens two of them. Time zone and
+# styles are fixed so that no role's or database's own default changes what is read or written; the
+# path is empty so that only named objects are used.
 _SESSION: tuple[LiteralString, ...] = (
     "SET search_path TO pg_catalog",
     "SET TIME ZONE 'UTC'",
@@ -185,9 +186,8 @@ def _set_up(connection: Connection, target: Target, where: str) -> None:
             where=where,
             expected="14 or newer",
         )
-    for statement in _SESSION:
-        connection.execute(statement)
-    connection.execute(f"SET lock_timeout TO {int(target.lock_timeout * 1000)}".encode())
+    timeout = f"SET lock_timeout TO {int(target.lock_timeout * 1000)}"
+    connection.execute("; ".join((*_SESSION, timeout)).encode())
     row = connection.execute("SHOW server_encoding").fetchone()
     if row is None or row[0] != "UTF8":
         raise UnsupportedError(

@@ -43,6 +43,9 @@ from migration_assets.target.embedded_programs import (
 
 STATE = "server.json"
 CLUSTER = "postgres"
+USERS = "users"  # locked, shared, by every command that has borrowed the server
+LENT = "lent"  # stands while the server runs for borrowers alone
+_DATABASE_LOCK = 0x64617461  # 'data'
 AWAY = Path("/var/tmp")  # noqa: S108 survives a reboot; the folder made in it is checked to be ours
 
 DURABLE: Mapping[str, str] = MappingProxyType({})
@@ -76,16 +79,60 @@ def start(folder: Path, *, options: Mapping[str, str] = DURABLE) -> EmbeddedServ
     """
     folder, account = folder.resolve(), system_account()
     with _locked(folder, account) as lock:
-        state = _read(folder)
-        if state is None:
-            state = _initialise(folder, account, lock)
-        programs = find_programs(_place_of(state), account)
-        server = launch(
-            programs, Path(state.data), state.port, state.password, {**SETTINGS, **options}
-        )
-        if server.port != state.port:
-            _write(folder, replace(state, port=server.port))
-        return server
+        if not running(folder):
+            (folder / LENT).unlink(missing_ok=True)  # whoever starts it this way stops it
+        return _start(folder, account, lock, options)
+
+
+def _start(
+    folder: Path, account: Account | None, lock: int, options: Mapping[str, str]
+) -> EmbeddedServer:
+    state = _read(folder)
+    if state is None:
+        state = _initialise(folder, account, lock)
+    programs = find_programs(_place_of(state), account)
+    server = launch(programs, Path(state.data), state.port, state.password, {**SETTINGS, **options})
+    if server.port != state.port:
+        _write(folder, replace(state, port=server.port))
+    return server
+
+
+@contextmanager
+def borrowed(folder: Path, *, options: Mapping[str, str] = DURABLE) -> Generator[EmbeddedServer]:
+    """Lend the server of `folder` to a command; the last borrower stops what a borrower started.
+
+    Two commands may overlap: the one that ends first must not stop the server under the other. A
+    server that was started by `start` goes on.
+    """
+    folder, account = folder.resolve(), system_account()
+    with _locked(folder, account) as lock:
+        was_running = running(folder)
+        users = os.open(folder / USERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(users, fcntl.LOCK_SH)  # dies with its process, unlike a count
+        if not was_running:
+            (folder / LENT).touch(mode=0o600)
+        try:
+            server = _start(folder, account, lock, options)
+        except BaseException:
+            os.close(users)
+            raise
+    try:
+        yield server
+    finally:
+        _give_back(folder, account, users)
+
+
+def _give_back(folder: Path, account: Account | None, users: int) -> None:
+    with _locked(folder, account):
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (folder / LENT).exists():
+                _stop(folder, account)
+                (folder / LENT).unlink()
+        except BlockingIOError:
+            pass  # somebody else still uses it, and stops it in our place
+        finally:
+            os.close(users)
 
 
 def running(folder: Path) -> bool:
@@ -114,6 +161,8 @@ def remove(folder: Path) -> None:
         with _locked(folder, account):
             _stop(folder, account)
             (folder / STATE).unlink(missing_ok=True)  # first: what is left is then half-made
+            for name in (LENT, USERS):
+                (folder / name).unlink(missing_ok=True)
             for made in (*folder.glob(CLUSTER), *folder.glob("programs-*")):
                 shutil.rmtree(made)
             if account is not None and _away(folder).exists():
@@ -124,6 +173,8 @@ def remove(folder: Path) -> None:
 def ensure_database(server: EmbeddedServer, name: str) -> None:
     """Create database `name` (UTF8, locale C) unless it exists."""
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        # Two at a time would both find it missing; the lock ends with the session.
+        connection.execute("SELECT pg_advisory_lock(%s)", [_DATABASE_LOCK])
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
         if found.fetchone() is None:
             connection.execute(

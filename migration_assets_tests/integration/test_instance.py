@@ -12,7 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,13 @@ from migration_assets_tests.fixtures_postgres import new_folder
 
 START_SECONDS = 120  # Dagster's three processes on a busy machine
 STOP_SECONDS = 60
+STORAGE = {
+    "DAGSTER_PG_HOST": "db.example.com",
+    "DAGSTER_PG_PORT": "5432",
+    "DAGSTER_PG_USERNAME": "dagster",
+    "DAGSTER_PG_PASSWORD": "hunter2",
+    "DAGSTER_PG_DB": "dagster",
+}
 
 
 @pytest.fixture
@@ -63,11 +70,47 @@ def test_the_environment_is_what_it_was_afterwards(place: Path) -> None:
 
 def test_a_storage_that_was_set_is_used_and_no_server_started(place: Path) -> None:
     """A team with a PostgreSQL for Dagster needs no second one."""
-    given = variables(place) | {"DAGSTER_PG_HOST": "db.example.com"}
+    given = variables(place) | STORAGE | {"MIGRATION_TARGET": "postgresql://nobody@127.0.0.1/x"}
     settings = load(given, place)
     with environment(settings, given, place):
         assert given["DAGSTER_PG_HOST"] == "db.example.com"
         assert not embedded.running(settings.state / "postgres")
+
+
+def test_a_storage_that_is_half_set_names_the_variables_that_are_missing(place: Path) -> None:
+    """Dagster itself would say so in a page of its own frames."""
+    given = variables(place) | {"DAGSTER_PG_HOST": "db.example.com", "DAGSTER_PG_DB": "d"}
+    with (
+        pytest.raises(SettingsError, match=r"DAGSTER_PG_PORT, DAGSTER_PG_USERNAME, DAGSTER_PG_PAS"),
+        environment(load(given, place), given, place),
+    ):
+        pass
+
+
+def test_the_server_is_stopped_by_the_command_that_ends_last(place: Path) -> None:
+    """Two commands at once: the first to end does not take the storage from the second."""
+    first, second = variables(place), variables(place)
+    settings = load(first, place)
+    folder = settings.state / "postgres"
+    with ExitStack() as later:
+        with environment(settings, first, place):
+            later.enter_context(environment(settings, second, place))
+            assert first["DAGSTER_PG_PORT"] == second["DAGSTER_PG_PORT"]
+        assert embedded.running(folder)
+    assert not embedded.running(folder)
+
+
+def test_a_server_that_somebody_started_outlives_the_commands(place: Path) -> None:
+    """Whoever started it stops it, also where commands had borrowed it before."""
+    given = variables(place)
+    settings = load(given, place)
+    folder = settings.state / "postgres"
+    with environment(settings, given, place):
+        pass
+    embedded.start(folder, options=embedded.FAST)
+    with environment(settings, given, place):
+        pass
+    assert embedded.running(folder)
 
 
 def test_a_folder_without_dagster_yaml_is_named(place: Path) -> None:

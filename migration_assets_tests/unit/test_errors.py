@@ -9,6 +9,7 @@ import pytest
 
 from migration_assets import errors
 from migration_assets.errors import (
+    DagsterStorageError,
     MigrationError,
     SourceBusyError,
     SourceError,
@@ -62,6 +63,7 @@ def test_only_what_is_busy_or_unavailable_may_go_away_by_itself() -> None:
         StateBusyError,
         TargetUnavailableError,
         TargetUnreachableError,
+        DagsterStorageError,
     }
 
 
