@@ -21,7 +21,7 @@ from migration_assets.state import LocalState
 state = LocalState(Path(sys.argv[1]))
 with state.{what} as given:
     {work}
-    print(given, flush=True)
+    print(given if isinstance(given, Path) else None, flush=True)
     sys.stdin.readline()
 """
 

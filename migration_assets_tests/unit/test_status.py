@@ -20,7 +20,12 @@ def load(table: str, week: date) -> dict[str, object]:
 
 def failure(table: str, week: date) -> dict[str, object]:
     """Return a noted attempt."""
-    return {"table_name": table, "week": week, "message": "the disk is full"}
+    return {
+        "table_name": table,
+        "week": week,
+        "error": "TargetError",
+        "message": "the disk is full",
+    }
 
 
 def arranged(*, tables: tuple[str, ...] = ("orders",), failed: tuple[date, ...] = ()) -> Status:
