@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import yaml
 
 from migration_assets.defs.resources import DAGSTER_DATABASE, embedded_folder
 from migration_assets.errors import SettingsError
 from migration_assets.settings import Settings
 from migration_assets.target import embedded
+
+INSTANCE_FILE = "dagster.yaml"
 
 
 @contextmanager
@@ -22,11 +25,12 @@ def environment(
     """Set what dagster.yaml asks of the environment, for this process and those it starts.
 
     Dagster's storage is the PostgreSQL that DAGSTER_PG_HOST and its companions name; without them
-    the embedded one in the state folder, which is stopped at the end if it was started here. At
-    the end the variables are what they were.
+    the embedded one in the state folder, which is stopped at the end if it was started here; or
+    SQLite files in the state folder where `dagster_storage` says so. At the end the variables are
+    what they were.
     """
     home = Path(variables.get("DAGSTER_HOME") or folder)
-    if not (home / "dagster.yaml").exists():
+    if not (home / INSTANCE_FILE).exists():
         raise SettingsError(
             what="there is no dagster.yaml here",
             where=str(home),
@@ -35,9 +39,12 @@ def environment(
     before = dict(variables)
     files = settings.state / "dagster"
     files.mkdir(mode=0o700, parents=True, exist_ok=True)
-    variables["DAGSTER_HOME"] = str(home.resolve())
+    on_files = settings.dagster_storage == "sqlite"
+    if on_files:
+        _derive(home / INSTANCE_FILE, files / INSTANCE_FILE)
+    variables["DAGSTER_HOME"] = str((files if on_files else home).resolve())
     variables["MIGRATION_DAGSTER_DIR"] = str(files.resolve())
-    own_server = "DAGSTER_PG_HOST" not in variables
+    own_server = not on_files and "DAGSTER_PG_HOST" not in variables
     postgres = embedded_folder(settings)
     was_running = embedded.running(postgres)
     try:
@@ -59,6 +66,16 @@ def environment(
         variables.update(before)
         if not was_running:
             embedded.stop(postgres)
+
+
+def _derive(project: Path, derived: Path) -> None:
+    """Write the project's dagster.yaml with SQLite files as its storage, all else as it stands."""
+    config = yaml.safe_load(project.read_text("utf-8"))
+    config["storage"] = {"sqlite": {"base_dir": {"env": "MIGRATION_DAGSTER_DIR"}}}
+    text = f"# Made from {project} for `dagster_storage: sqlite`; edit that one.\n"
+    partial = derived.with_suffix(f".{os.getpid()}")  # another command may read it just now
+    partial.write_text(text + yaml.safe_dump(config), "utf-8")
+    partial.replace(derived)
 
 
 def serve(settings: Settings, port: int) -> None:

@@ -1,8 +1,8 @@
 """Catch up: ask for what the schedule could not carry, table by table, within limits.
 
-The machine was off, a table failed, a table is new: the ledger's heads say which tables lag, Dagster's
-own runs say what was tried already, so there is no memory here that could be lost. The newest week
-carries everything that older ones missed; those are then covered, and only need to turn green.
+The machine was off, a table failed, a table is new: the ledger's heads say which tables lag, and
+Dagster's own runs what was tried already, so there is no memory here that could be lost. The newest
+week carries everything that older ones missed; those are then covered and only have to turn green.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,14 +88,10 @@ class CatchUp:
 
     def decide(self) -> dg.RunRequest | dg.SkipReason:
         """Return the one run to ask for, or why there is none."""
-        if self.settings.catch_up_attempts == 0:
-            return dg.SkipReason("catching up is switched off: catch_up_attempts is 0")
         weeks = self._weeks()
-        if not weeks:
-            return dg.SkipReason(self._nothing_due())
-        busy = self._busy()
-        if busy:
-            return dg.SkipReason(busy)
+        reason = self._off() or self._busy() if weeks else self._nothing_due()
+        if reason:
+            return dg.SkipReason(reason)
         try:
             heads, holds = heads_and_holds(open_briefly(self.settings))
         except MigrationError as error:
@@ -124,6 +120,11 @@ class CatchUp:
         """Return when the schedule asks for a week: at its first tick once that is over."""
         over = self.weeks.midnight(week + timedelta(days=7))
         return next(cron_string_iterator(over.timestamp(), self.settings.cron, self.weeks.timezone))
+
+    def _off(self) -> str:
+        if self.settings.catch_up_attempts == 0:
+            return "catching up is switched off: catch_up_attempts is 0"
+        return ""
 
     def _nothing_due(self) -> str:
         complete = self.weeks.complete(self.now)
@@ -216,9 +217,11 @@ class CatchUp:
 
 
 def _carries(record: RunRecord, table: str) -> bool:
-    """Tell whether a run was to carry a table; without a selection it carries all."""
-    selected = record.dagster_run.asset_selection
-    return selected is None or aurora_key(table) in selected
+    """Tell whether a run was to carry a table; without any selection it carries all."""
+    run = record.dagster_run
+    if not run.asset_selection:
+        return not run.asset_check_selection
+    return aurora_key(table) in run.asset_selection
 
 
 def _is_attempt(record: RunRecord) -> bool:

@@ -12,13 +12,21 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_SERVER = os.getpid()
+_forking = [0]  # which process forks: what a step forks itself is none of our business
 
 
-def _die_with(parent: int) -> None:
+def _before() -> None:
+    _forking[0] = os.getpid()
+
+
+def _in_child() -> None:
+    if _forking[0] != _SERVER:
+        return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before this was set
+    if os.getppid() != _SERVER:  # it died before this was set
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 if sys.platform == "linux":
-    os.register_at_fork(after_in_child=lambda server=os.getpid(): _die_with(server))
+    os.register_at_fork(before=_before, after_in_child=_in_child)
