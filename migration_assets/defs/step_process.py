@@ -1,19 +1,18 @@
 """Let step processes die with the run that started them; only a fork server imports this.
 
-A run process that is killed leaves its step processes alive, and they go on writing beside the run
-that is started in its place. The fork server ends as soon as its run process does; what this module
-registers makes every process that it forks end with it. Linux alone can do so: elsewhere the locks
-of table and state folder keep the two apart.
+A run process that is killed leaves its step processes alive, and they would go on writing beside
+the run that is started in its place. The fork server lives for as long as they do, so each of them
+watches the run process itself.
 """
 
-import ctypes
+import multiprocessing
 import os
 import signal
-import sys
+import threading
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 _SERVER = os.getpid()
-_forking = [0]  # which process forks: what a step forks itself is none of our business
+_PAUSE = 0.05  # seconds; a process learns who started it a moment after it was forked
+_forking = [0]  # which process forks: what a step forks by itself is none of our business
 
 
 def _before() -> None:
@@ -21,12 +20,17 @@ def _before() -> None:
 
 
 def _in_child() -> None:
-    if _forking[0] != _SERVER:
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != _SERVER:  # it died before this was set
-        os.kill(os.getpid(), signal.SIGKILL)
+    if _forking[0] == _SERVER:
+        threading.Thread(target=_die_with_run, name="die-with-run", daemon=True).start()
 
 
-if sys.platform == "linux":
-    os.register_at_fork(before=_before, after_in_child=_in_child)
+def _die_with_run() -> None:
+    pause = threading.Event()
+    while (run := multiprocessing.parent_process()) is None:
+        pause.wait(_PAUSE)
+    run.join()
+    # Nothing is left half done: the server rolls the transaction back, the state folder sweeps.
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+os.register_at_fork(before=_before, after_in_child=_in_child)
