@@ -60,6 +60,8 @@ def catch_up_sensor(
             settings=settings,
             tables=tables,
             now=clock(),
+            settled=context.cursor,
+            settle=context.update_cursor,
         ).decide()
 
     return _catch_up
@@ -78,13 +80,19 @@ class Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatchUp:
-    """One evaluation: what is due now, if anything."""
+    """One evaluation: what is due now, if anything.
+
+    `settled` names weeks and tables whose partitions were all green once. It only saves a question
+    for every table; where it is lost they are asked again. `settle` remembers it.
+    """
 
     instance: dg.DagsterInstance
     weeks: Weeks
     settings: Settings
     tables: Sequence[str]
     now: datetime
+    settled: str | None
+    settle: Callable[[str], None]
 
     def decide(self) -> dg.RunRequest | dg.SkipReason:
         """Return the one run to ask for, or why there is none."""
@@ -159,20 +167,28 @@ class CatchUp:
         The newest where a head lags; then any whose partition never turned green though its table
         stands there or further: such a step changes nothing and is over at once.
         """
-        green = {
-            name: self.instance.get_materialized_partitions(aurora_key(name)) for name in tables
-        }
+        behind = [name for name in tables if heads.get(name, date.min) < weeks[-1]]
+        this = " ".join([weeks[-1].isoformat(), *tables])
+        not_green = (
+            dict[str, set[str]]() if this == self.settled else self._not_green(weeks, tables)
+        )
+        if not behind and not any(not_green.values()):
+            self.settle(this)
         for week in reversed(weeks):
-            label = week.isoformat()
-            yield (
-                week,
-                [
-                    name
-                    for name in tables
-                    if (heads.get(name, date.min) < week and week == weeks[-1])
-                    or (heads.get(name, date.min) >= week and label not in green[name])
-                ],
-            )
+            stands = [
+                name
+                for name, labels in not_green.items()
+                if heads.get(name, date.min) >= week and week.isoformat() in labels
+            ]
+            yield week, [*(behind if week == weeks[-1] else ()), *stands]
+
+    def _not_green(self, weeks: Sequence[date], tables: Sequence[str]) -> dict[str, set[str]]:
+        """Return the weeks in which each table's partition was never materialized."""
+        labels = {week.isoformat() for week in weeks}
+        return {
+            name: labels - self.instance.get_materialized_partitions(aurora_key(name))
+            for name in tables
+        }
 
     def _due(self, week: date, tables: Sequence[str]) -> Due:
         """Tell which of the tables may be tried now, by the runs of that week so far."""

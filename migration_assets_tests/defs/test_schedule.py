@@ -59,10 +59,16 @@ class Clockwork:
         if data.skip_message:
             assert not data.run_requests
             return None
-        assert data.run_requests is not None
-        (request,) = data.run_requests
+        request = self.request(tick)
         assert request.run_key == request.partition_key  # asked twice, it runs once
         return request.partition_key
+
+    def request(self, tick: datetime) -> dg.RunRequest:
+        """Return the one run that a tick asks for."""
+        requests = self.evaluate(tick).run_requests
+        assert requests is not None
+        (request,) = requests
+        return request
 
 
 def clockwork(pipeline: Pipeline) -> Clockwork:
@@ -131,7 +137,7 @@ def test_the_schedule_leaves_tables_on_hold_out(make_pipeline: MakePipeline) -> 
     migration = open_migration(pipeline.settings())
     tick = datetime(2024, 10, 13, 2, tzinfo=UTC)
     hold(migration, "tag", "rolled back")
-    (request,) = clockwork(pipeline).evaluate(tick).run_requests or ()
+    request = clockwork(pipeline).request(tick)
     assert {key.to_user_string() for key in request.asset_selection or ()} == {
         "source_cut",
         "aurora_schema",
@@ -139,7 +145,7 @@ def test_the_schedule_leaves_tables_on_hold_out(make_pipeline: MakePipeline) -> 
         "aurora/orders",
     }
     release(migration, "tag")
-    (request,) = clockwork(pipeline).evaluate(tick).run_requests or ()
+    request = clockwork(pipeline).request(tick)
     assert request.asset_selection is None
 
 
