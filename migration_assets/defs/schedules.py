@@ -14,6 +14,7 @@ from migration_assets.settings import Settings
 from migration_assets.weeks import Weeks
 
 JOB = "weekly_migration"
+SCHEDULE = "weekly_schedule"
 
 
 def weekly_job() -> UnresolvedAssetJobDefinition:
@@ -35,7 +36,7 @@ def weekly_schedule(
     """
 
     @dg.schedule(
-        name="weekly_schedule",
+        name=SCHEDULE,
         job=job,
         cron_schedule=settings.cron,
         execution_timezone=weeks.timezone,

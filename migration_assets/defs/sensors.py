@@ -5,15 +5,20 @@ Dagster's own runs what was tried already, so there is no memory here that could
 week carries everything that older ones missed; those are then covered and only have to turn green.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+import psutil
+from dagster._core.definitions.run_request import InstigatorType  # not exported
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,  # what define_asset_job returns; not exported
 )
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus  # not exported
+from dagster._core.scheduler.instigation import ScheduleInstigatorData  # not exported
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
@@ -22,6 +27,7 @@ from dagster._core.storage.tags import (
 )
 from dagster._utils.schedules import cron_string_iterator  # the ticks as the daemon reckons them
 
+from migration_assets.defs.schedules import SCHEDULE
 from migration_assets.defs.selection import PARTITION_TAG, open_briefly, selection
 from migration_assets.defs.tables import aurora_key
 from migration_assets.errors import MigrationError
@@ -29,12 +35,16 @@ from migration_assets.settings import Settings
 from migration_assets.standing import heads_and_holds
 from migration_assets.weeks import Weeks
 
-CATCH_UP_TAG = (
-    "migration/catch_up"  # marks the sensor's runs; the retry of a crashed one has it too
-)
+CATCH_UP_TAG = "migration/catch_up"  # on the sensor's runs, and on Dagster's retries of them
 _INTERVAL = 60  # seconds between two evaluations
 _AFTER_TICK = timedelta(minutes=10)  # in which a week still belongs to the schedule
+_STARTING = timedelta(minutes=5)  # in which the schedule makes up for a tick it has missed
 _RETRY_SOON = timedelta(minutes=10)  # in which Dagster starts a crashed run again by itself
+
+
+def _process_start() -> datetime:
+    """Return when this code server was started: with the daemon, or when code was reloaded."""
+    return datetime.fromtimestamp(psutil.Process().create_time(), UTC)
 
 
 def catch_up_sensor(
@@ -42,9 +52,11 @@ def catch_up_sensor(
     weeks: Weeks,
     settings: Settings,
     tables: Sequence[str],
+    *,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    up_since: Callable[[], datetime] = _process_start,
 ) -> dg.SensorDefinition:
-    """Return the sensor; `clock` says what time it is."""
+    """Return the sensor; `clock` says what time it is, `up_since` when Dagster was started."""
 
     @dg.sensor(
         name="catch_up",
@@ -60,6 +72,7 @@ def catch_up_sensor(
             settings=settings,
             tables=tables,
             now=clock(),
+            up_since=up_since(),
             settled=context.cursor,
             settle=context.update_cursor,
         ).decide()
@@ -82,8 +95,9 @@ class Due:
 class CatchUp:
     """One evaluation: what is due now, if anything.
 
-    `settled` names weeks and tables whose partitions were all green once. It only saves a question
-    for every table; where it is lost they are asked again. `settle` remembers it.
+    `up_since` is when Dagster was started: a schedule makes up for missed ticks soon after.
+    `settled` stands for weeks and tables whose partitions were all green once. It only saves a
+    question for every table; where it is lost they are asked again. `settle` remembers it.
     """
 
     instance: dg.DagsterInstance
@@ -91,13 +105,18 @@ class CatchUp:
     settings: Settings
     tables: Sequence[str]
     now: datetime
+    up_since: datetime
     settled: str | None
     settle: Callable[[str], None]
 
     def decide(self) -> dg.RunRequest | dg.SkipReason:
         """Return the one run to ask for, or why there is none."""
         weeks = self._weeks()
-        reason = self._off() or self._busy() if weeks else self._nothing_due()
+        reason = (
+            self._off() or self._busy() or self._tick_missed(weeks[-1])
+            if weeks
+            else self._nothing_due()
+        )
         if reason:
             return dg.SkipReason(reason)
         try:
@@ -159,6 +178,28 @@ class CatchUp:
             return f"backfill {backfill.backfill_id} has not ended"
         return ""
 
+    def _tick_missed(self, week: date) -> str:
+        """Tell that the schedule is about to ask for a week whose tick it slept through, or ''."""
+        if self.now - self.up_since > _STARTING:
+            return ""
+        tick = self._tick(week)
+        for state in self.instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE):
+            data = state.instigator_data
+            if (
+                state.instigator_name == SCHEDULE
+                and state.is_running
+                and isinstance(data, ScheduleInstigatorData)
+            ):
+                ticks = self.instance.get_ticks(
+                    state.instigator_origin_id, state.selector_id, limit=1
+                )
+                moments = (data.start_timestamp, data.last_iteration_timestamp)
+                if max(*(m or 0 for m in moments), *(t.timestamp for t in ticks), 0) < (
+                    tick.timestamp()
+                ):
+                    return f"the schedule is about to make up for its tick of {tick:%Y-%m-%d %H:%M}"
+        return ""
+
     def _lagging(
         self, weeks: Sequence[date], heads: Mapping[str, date], tables: Sequence[str]
     ) -> Iterator[tuple[date, list[str]]]:
@@ -168,7 +209,7 @@ class CatchUp:
         stands there or further: such a step changes nothing and is over at once.
         """
         behind = [name for name in tables if heads.get(name, date.min) < weeks[-1]]
-        this = " ".join([weeks[-1].isoformat(), *tables])
+        this = _fingerprint(weeks, tables)
         not_green = (
             dict[str, set[str]]() if this == self.settled else self._not_green(weeks, tables)
         )
@@ -230,6 +271,12 @@ class CatchUp:
                 " materialize the partition, or `migration-assets run --week"
                 f" {due.week} --table {due.used_up[0]}`"
             )
+
+
+def _fingerprint(weeks: Sequence[date], tables: Sequence[str]) -> str:
+    """Return a short text that stands for these weeks and tables."""
+    text = json.dumps([[week.isoformat() for week in weeks], list(tables)])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _carries(record: RunRecord, table: str) -> bool:

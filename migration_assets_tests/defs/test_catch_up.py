@@ -1,6 +1,7 @@
 """The catch-up sensor: asks for what lags, for nothing else, and not for ever."""
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,9 +10,17 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
+    RemoteInstigatorOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+)
+from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from migration_assets.defs import launch
@@ -24,6 +33,7 @@ from migration_assets.step import hold, release
 from migration_assets_tests.defs.conftest import MakePipeline, Pipeline, week
 
 WEEKS = 3
+STARTED = datetime.now(UTC)  # Dagster, in these tests
 SCHEMA = """
 CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT);
 CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
@@ -39,6 +49,7 @@ class Asked:
 
     request: dg.RunRequest | None
     reason: str
+    cursor: str | None
 
     @property
     def what(self) -> tuple[str, set[str]]:
@@ -52,7 +63,9 @@ class Asked:
         return str(self.request.partition_key), tables
 
 
-def ask(pipeline: Pipeline, *, after: float = 0, now: datetime | None = None) -> Asked:
+def ask(
+    pipeline: Pipeline, *, after: float = 0, now: datetime | None = None, cursor: str | None = None
+) -> Asked:
     """Evaluate the sensor as the daemon does, now or so many minutes later."""
     settings = pipeline.settings()
     moment = now or datetime.now(UTC) + timedelta(minutes=after)
@@ -62,15 +75,23 @@ def ask(pipeline: Pipeline, *, after: float = 0, now: datetime | None = None) ->
         settings,
         tables_of(settings),
         clock=lambda: moment,
+        up_since=lambda: STARTED,
     )
     repository = pipeline.definitions().get_repository_def()
     with dg.build_sensor_context(
-        instance=pipeline.instance, repository_def=repository, sensor_name="catch_up"
+        instance=pipeline.instance,
+        repository_def=repository,
+        sensor_name="catch_up",
+        cursor=cursor,
     ) as context:
         data = sensor.evaluate_tick(context)
     requests = data.run_requests or ()
     assert len(requests) <= 1
-    return Asked(request=requests[0] if requests else None, reason=data.skip_message or "")
+    return Asked(
+        request=requests[0] if requests else None,
+        reason=data.skip_message or "",
+        cursor=data.cursor,
+    )
 
 
 def run(pipeline: Pipeline, request: dg.RunRequest | None) -> bool:
@@ -92,11 +113,20 @@ def run_by_hand(pipeline: Pipeline, number: int, *tables: str) -> bool:
 
 
 @pytest.fixture
-def pipeline(make_pipeline: MakePipeline) -> Pipeline:
-    """Return two tables over three weeks, all of them over, nothing loaded yet."""
+def pipeline(
+    make_pipeline: MakePipeline, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pipeline]:
+    """Return two tables over three weeks, all of them over, nothing loaded yet.
+
+    An ephemeral instance knows no schedules: this one does, in files.
+    """
     made = make_pipeline(SCHEMA)
     made.configure(weeks=WEEKS, catch_up_attempts=2, catch_up_backoff=15)
-    return made
+    schedules = SqliteScheduleStorage.from_local(str(tmp_path_factory.mktemp("dagster")))
+    schedules.register_instance(made.instance)
+    made.instance._schedule_storage = schedules
+    yield made
+    schedules.dispose()
 
 
 def test_what_was_never_loaded_is_asked_for_at_the_newest_week(pipeline: Pipeline) -> None:
@@ -253,6 +283,55 @@ def test_nothing_is_asked_for_while_a_run_has_not_ended(
         remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(server, "all"), JOB),
     )
     assert f"run {run.run_id} of 2024-10-06 has not ended" in ask(pipeline).reason
+
+
+@pytest.mark.parametrize(
+    ("state", "last", "waits"),
+    [
+        (InstigatorStatus.DECLARED_IN_CODE, "2024-10-20", True),  # the machine was off since
+        (InstigatorStatus.RUNNING, "2024-10-20", True),
+        (InstigatorStatus.DECLARED_IN_CODE, "2024-10-27", False),  # it has asked
+        (InstigatorStatus.STOPPED, "2024-10-20", False),  # it won't
+    ],
+)
+def test_a_tick_that_the_schedule_slept_through_is_left_to_it(
+    pipeline: Pipeline,
+    state: InstigatorStatus,
+    last: str,
+    waits: bool,  # noqa: FBT001
+) -> None:
+    """When the machine comes back, schedule and sensor wake at the same moment."""
+    server = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name="here")
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(server, "all"), "weekly_schedule")
+    seen = datetime.fromisoformat(f"{last}T02:00:05+00:00").timestamp()
+    pipeline.instance.add_instigator_state(
+        InstigatorState(
+            origin,
+            InstigatorType.SCHEDULE,
+            state,
+            ScheduleInstigatorData("0 2 * * 0", seen - 10_000_000, seen),
+        )
+    )
+    soon = STARTED + timedelta(minutes=4)
+    if waits:
+        reason = ask(pipeline, now=soon).reason
+        assert reason == "the schedule is about to make up for its tick of 2024-10-27 02:00"
+        assert ask(pipeline, now=soon + timedelta(minutes=2)).request is not None  # it had its time
+    else:
+        assert ask(pipeline, now=soon).what[0] == week(3).isoformat()
+
+
+def test_what_was_green_once_is_not_asked_again_for_every_table(pipeline: Pipeline) -> None:
+    """The sensor's cursor saves a question a table; a new table, or a new week, asks again."""
+    pipeline.configure(weeks=1, exclude=["tag"])
+    assert run(pipeline, ask(pipeline).request)
+    settled = ask(pipeline).cursor
+    assert settled
+    pipeline.instance.wipe_assets([dg.AssetKey(["aurora", "orders"])])
+    assert ask(pipeline, cursor=settled).reason == f"every table stands at {week(1)}"
+    assert ask(pipeline, after=31).what[1] == {"orders"}  # the cursor is no more than that
+    pipeline.configure(weeks=2)
+    assert ask(pipeline, cursor=settled).what[0] == week(2).isoformat()
 
 
 def test_nothing_is_asked_for_while_a_backfill_has_not_ended(pipeline: Pipeline) -> None:
