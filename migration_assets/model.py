@@ -338,6 +338,21 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A table that nothing moves until it is released: why, since when, and who said so."""
+
+    table: str
+    reason: str
+    since: datetime
+    by: str
+
+    @property
+    def text(self) -> str:
+        """Say it for people."""
+        return f"since {self.since:%Y-%m-%d %H:%M %Z} (by {self.by}): {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """One differing row: its key as text (or its row hash), what is wrong, in which columns."""
 

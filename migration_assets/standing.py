@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from migration_assets.model import Proof, TableMapping
+from migration_assets.model import Hold, Proof, TableMapping
 from migration_assets.report.status import Status, status
 from migration_assets.source import cut as cuts
 from migration_assets.source.reader import catalog_in, table_in
@@ -37,12 +37,35 @@ def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date])
     """Return where the tables stand in these weeks, from ledger and attempts."""
     entries: list[dict[str, Any]] = []
     attempts: list[dict[str, Any]] = []
+    held: dict[str, Hold] = {}
     where = f"target {migration.target.name}"
     with connect(migration.target) as connection, translated(where):
         if ledger.exists(connection):
             entries = ledger.entries(connection, migration.source)
             attempts = ledger.attempts(connection, migration.source)
-    return status(tables=tables, weeks=weeks, entries=entries, attempts=attempts)
+            held = ledger.holds(connection, migration.source)
+    return status(tables=tables, weeks=weeks, entries=entries, attempts=attempts, holds=held)
+
+
+def holds(migration: Migration) -> dict[str, Hold]:
+    """Return the tables that are on hold, by name."""
+    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
+        return ledger.holds(connection, migration.source)
+
+
+def heads_and_holds(migration: Migration) -> tuple[dict[str, date], dict[str, Hold]]:
+    """Return the week at which each table stands, and the tables that are on hold.
+
+    One connection and three short queries, for those who ask often. Without a ledger nothing
+    stands anywhere.
+    """
+    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
+        if not ledger.exists(connection):
+            return {}, {}
+        return (
+            ledger.head_weeks(connection, migration.source),
+            ledger.holds(connection, migration.source),
+        )
 
 
 def verify(migration: Migration, table: str) -> tuple[Proof, TableMapping] | None:

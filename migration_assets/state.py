@@ -8,16 +8,21 @@ implementation now; another store has to offer the same eight methods.
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import shutil
+import socket
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Protocol
 
-from migration_assets.errors import StateError
+from migration_assets.errors import StateBusyError, StateError
 
+_LOCK_PAUSE = 0.1  # seconds between two tries for a lock
+_MAX_HOLDER = 4096  # bytes of a lock's file that are read
 _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 
 
@@ -54,16 +59,26 @@ class State(Protocol):
         ...
 
     @contextmanager
-    def lock(self, name: str) -> Generator[None]:
-        """Hold a lock between processes; waits for it."""
+    def lock(
+        self, name: str, *, purpose: str = "", patience: float | None = None
+    ) -> Generator[Callable[[], None]]:
+        """Hold a lock between processes; yields what tells those who wait that work goes on.
+
+        Raises `StateBusyError` where another holds it for longer than `patience` seconds without
+        a sign of progress. `purpose` is what those who wait are told.
+        """
         ...
 
 
 class LocalState:
-    """State in a folder that only its owner can read."""
+    """State in a folder that only its owner can read.
 
-    def __init__(self, root: Path) -> None:
+    `patience` is how many seconds a lock is waited for where its caller doesn't say.
+    """
+
+    def __init__(self, root: Path, *, patience: float = 60.0) -> None:
         self.root = root
+        self.patience = patience
 
     def _file(self, key: str) -> Path:
         return self.root / key
@@ -164,10 +179,23 @@ class LocalState:
                 stale.unlink(missing_ok=True)
 
     @contextmanager
-    def lock(self, name: str) -> Generator[None]:
-        """Hold a lock between processes; waits for it."""
-        with _locked(self._make(self.root / "locks") / name):
-            yield
+    def lock(
+        self, name: str, *, purpose: str = "", patience: float | None = None
+    ) -> Generator[Callable[[], None]]:
+        """Hold a lock between processes; yields what tells those who wait that work goes on.
+
+        The lock dies with its process. Its file names who holds it, and is touched as a sign of
+        progress. Raises `StateBusyError` after `patience` seconds without one.
+        """
+        file = self._make(self.root / "locks") / name
+        descriptor = _open_lock(file)
+        try:
+            _wait(descriptor, self.patience if patience is None else patience, f"state {file}")
+            _say(descriptor, purpose or name)
+            yield lambda: os.utime(descriptor)
+            os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
 
 
 # errno of a file system that takes no more: full, over its quota, over the largest file it allows
@@ -211,10 +239,49 @@ def _raise(error: OSError) -> None:
     raise error
 
 
+def _open_lock(path: Path) -> int:
+    with _accessible(path):
+        return os.open(path, os.O_CREAT | os.O_RDWR, _PRIVATE_FILE)
+
+
+def _wait(descriptor: int, patience: float, where: str) -> None:
+    """Take the lock. flock has no form with a time limit, so it is tried again and again."""
+    seen, deadline = os.fstat(descriptor).st_mtime_ns, monotonic() + patience
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        touched = os.fstat(descriptor).st_mtime_ns
+        if touched != seen:
+            seen, deadline = touched, monotonic() + patience
+        if monotonic() >= deadline:
+            raise StateBusyError(
+                what=f"locked for {patience:g} s {_holder(descriptor)}",
+                where=where,
+                expected="one process at a time",
+                hint="let it end, or end it: its lock goes with it and nothing is left half done",
+            )
+        sleep(_LOCK_PAUSE)
+
+
+def _say(descriptor: int, purpose: str) -> None:
+    """Write into the lock's file who holds it, and what for."""
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "purpose": purpose}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(who).encode(), 0)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        who = json.loads(os.pread(descriptor, _MAX_HOLDER, 0))
+        return f"by process {who['pid']} on {who['host']} ({who['purpose']})"
+    except (ValueError, KeyError, TypeError):  # it has the lock and is about to say so
+        return "by another process"
+
+
 @contextmanager
 def _locked(path: Path) -> Generator[None]:
-    with _accessible(path):
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, _PRIVATE_FILE)
+    descriptor = _open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

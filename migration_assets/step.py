@@ -4,6 +4,9 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
+import getpass
+import os
+import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from pathlib import Path
 from migration_assets.errors import (
     GuardError,
     MigrationError,
+    SettingsError,
     StateError,
     TargetUnavailableError,
     UnsupportedError,
@@ -24,6 +28,7 @@ from migration_assets.model import (
     Cut,
     Delta,
     Head,
+    Hold,
     Moved,
     Outcome,
     Scope,
@@ -45,7 +50,7 @@ from migration_assets.target.connection import (
     require_writer,
     translated,
 )
-from migration_assets.target.move import Step, move
+from migration_assets.target.move import Step, lock_table, move
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import stored_proof
@@ -172,6 +177,7 @@ def _carry(
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
                 return _covered(connection, head)
+            ledger.refuse_held(connection, migration.source, table, f"table {table}, week {week}")
             step = _prepare(
                 migration,
                 connection,
@@ -188,10 +194,55 @@ def _carry(
     raise overtaken(f"table {table}, week {week}")
 
 
+def hold(migration: Migration, table: str, reason: str, *, by: str | None = None) -> None:
+    """Put a table on hold: nothing moves it until it is released.
+
+    Waits for a move that is under way. `by` names who says so; the system user by default.
+    """
+    where = f"table {table}"
+    if not reason.strip():
+        raise SettingsError(
+            what="a hold needs a reason",
+            where=where,
+            hint="say why, for those who find the table on hold",
+        )
+    with _to_hold(migration, table, where) as connection:
+        who = by or f"{_system_user()} on {socket.gethostname()}"
+        text = " ".join(reason.split())
+        ledger.hold(connection, migration.source, table, reason=text, by=who)
+
+
+def release(migration: Migration, table: str) -> Hold | None:
+    """Let a table go on; return the hold that ended, None where there was none."""
+    with _to_hold(migration, table, f"table {table}") as connection:
+        held = ledger.holds(connection, migration.source).get(table)
+        ledger.release(connection, migration.source, table)
+    return held
+
+
+@contextmanager
+def _to_hold(migration: Migration, table: str, where: str) -> Generator[Connection]:
+    """Connect to the writer, with the ledger in place and the table's lock held."""
+    with connect(migration.target) as connection, translated(where):
+        require_writer(connection, where)
+        ledger.bootstrap(connection, migration.target.schema)
+        with connection.transaction():
+            lock_table(connection, migration.source, table)
+            yield connection
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"user {os.geteuid()}"
+
+
 @contextmanager
 def _alone(migration: Migration, table: str) -> Generator[None]:
     """Hold a table's deltas: one that is made again would take its files from a running step."""
-    with migration.state.lock(f"table-{migration.source}-{asset_name(table)}"):
+    name = f"table-{migration.source}-{asset_name(table)}"
+    with migration.state.lock(name, purpose=f"a step of table {table}"):
         yield
 
 

@@ -7,7 +7,7 @@ calendar would slide by a week every week.
 
 import json
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from migration_assets.errors import SettingsError, StateError
@@ -30,6 +30,10 @@ class Weeks:
     def end(self) -> date:
         """The day after the last week."""
         return self.first + timedelta(weeks=self.count)
+
+    def midnight(self, day: date) -> datetime:
+        """Return the moment at which a day begins in the migration's time zone."""
+        return datetime.combine(day, time(), ZoneInfo(self.timezone))
 
     def complete(self, now: datetime) -> list[date]:
         """Return the weeks that have ended at `now` (with a time zone), oldest first."""

@@ -12,12 +12,12 @@ import pytest
 from psycopg import sql
 
 from migration_assets import standing, step
+from migration_assets.defs.resources import state_of
 from migration_assets.errors import MigrationError
 from migration_assets.model import Cut, Moved, TableMapping
 from migration_assets.settings import Settings
 from migration_assets.source.catalog import read_catalog
 from migration_assets.source.connection import open_cut
-from migration_assets.state import LocalState
 from migration_assets.step import Migration
 from migration_assets.target.connection import target_of
 from migration_assets_tests import independent
@@ -62,7 +62,7 @@ def migration_of(source: Path, state: Path, url: str, **settings: object) -> Mig
     }
     fields |= settings
     chosen = Settings(**fields)
-    return Migration(settings=chosen, state=LocalState(chosen.state), target=target_of(chosen))
+    return Migration(settings=chosen, state=state_of(chosen), target=target_of(chosen))
 
 
 def week(number: int) -> date:

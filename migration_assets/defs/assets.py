@@ -12,6 +12,8 @@ from migration_assets.step import Migration, bootstrap, take_cut
 
 SOURCE_CUT = dg.AssetKey("source_cut")
 AURORA_SCHEMA = dg.AssetKey("aurora_schema")
+# Pools bound the steps of all runs together; dagster.yaml sets their size.
+SOURCE_POOL, TARGET_POOL = "sqlite", "aurora"
 EVERY_TABLE_HAS_AN_ASSET = "every_table_has_an_asset"
 
 # Failures that may go away by themselves are tried again; terminal ones raise without retries.
@@ -42,6 +44,7 @@ def source_cut(
         key=SOURCE_CUT,
         group_name="source",
         kinds={"sqlite"},
+        pool=SOURCE_POOL,
         partitions_def=partitions,
         retry_policy=RETRIES,
         description="A consistent, immutable copy of the SQLite source for one week.",
@@ -104,6 +107,7 @@ def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefiniti
         deps=[SOURCE_CUT],
         group_name="schema",
         kinds={"postgres"},
+        pool=TARGET_POOL,
         partitions_def=partitions,
         retry_policy=RETRIES,
         description="The ledger on the target, and how the cut differs from sealed mappings.",

@@ -15,17 +15,20 @@ from migration_assets.defs.assets import aurora_schema, source_cut
 from migration_assets.defs.io_manager import DeltaIOManager
 from migration_assets.defs.partitions import weekly
 from migration_assets.defs.report import report_sensors, report_spec
-from migration_assets.defs.resources import MigrationResource
+from migration_assets.defs.resources import MigrationResource, state_of
 from migration_assets.defs.schedules import weekly_job, weekly_schedule
+from migration_assets.defs.sensors import catch_up_sensor
 from migration_assets.defs.tables import aurora_asset, delta_asset
 from migration_assets.mapping.names import asset_name
 from migration_assets.model import Catalog
 from migration_assets.settings import Settings, load
 from migration_assets.source.catalog import cached, read_catalog, remember, select
 from migration_assets.source.connection import open_source, translated
-from migration_assets.state import LocalState, State
+from migration_assets.state import State
 from migration_assets.weeks import Weeks
 from migration_assets.weeks import weeks as calendar
+
+_PRELOAD = ("migration_assets.defs.build", "migration_assets.defs.step_process")
 
 
 def from_environment() -> dg.Definitions:
@@ -51,7 +54,7 @@ def _collector_paused() -> Generator[None]:
 
 def build(settings: Settings, *, now: datetime) -> dg.Definitions:
     """Build the definitions; the source is only opened if its catalog was never cached."""
-    state = LocalState(settings.state)
+    state = state_of(settings)
     weeks = calendar(settings, state, now)
     catalog = select(known_catalog(settings, state), settings.include, settings.exclude)
     names = [t.name for t in catalog.tables]
@@ -76,8 +79,8 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
         return dg.Definitions(
             assets=[*shared, *tables, report_spec(partitions, names)],
             jobs=[job],
-            sensors=report_sensors(names),
-            schedules=[weekly_schedule(job, weeks, settings.cron)],
+            sensors=[*report_sensors(names), catch_up_sensor(job, weeks, settings, names)],
+            schedules=[weekly_schedule(job, weeks, settings, names)],
             resources={
                 "migration": MigrationResource(),
                 "delta_io_manager": DeltaIOManager(
@@ -85,18 +88,33 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
                 ),
             },
             # Runs from the UI or a backfill ignore a job's own executor, so it is set for all.
-            executor=dg.in_process_executor,
+            executor=executor(settings.parallel),
         )
+
+
+def executor(parallel: int) -> dg.ExecutorDefinition:
+    """Return what executes a run's steps: one after the other, or so many processes side by side.
+
+    A fork server has imported everything once; a fresh interpreter costs seconds for every step.
+    """
+    if parallel == 1:
+        return dg.in_process_executor
+    return dg.multiprocess_executor.configured(
+        {
+            "max_concurrent": parallel,
+            "start_method": {"forkserver": {"preload_modules": list(_PRELOAD)}},
+        }
+    )
 
 
 def calendar_of(settings: Settings, now: datetime) -> Weeks:
     """Return the weeks of these settings."""
-    return calendar(settings, LocalState(settings.state), now)
+    return calendar(settings, state_of(settings), now)
 
 
 def tables_of(settings: Settings) -> list[str]:
     """Return the names of the tables that the settings don't leave out."""
-    catalog = known_catalog(settings, LocalState(settings.state))
+    catalog = known_catalog(settings, state_of(settings))
     return [t.name for t in select(catalog, settings.include, settings.exclude).tables]
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import dagster as dg
+import yaml
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import DBAPIError
 
@@ -25,6 +26,7 @@ STORAGE = (
     "DAGSTER_PG_PASSWORD",
     "DAGSTER_PG_DB",
 )
+INSTANCE_FILE = "dagster.yaml"
 
 
 @contextmanager
@@ -35,10 +37,11 @@ def environment(
 
     Dagster's storage is the PostgreSQL that DAGSTER_PG_HOST and its companions name; without them
     the embedded one in the state folder, which is stopped at the end if it was started here and
-    no other command uses it. At the end the variables are what they were.
+    no other command uses it; or SQLite files in the state folder where `dagster_storage` says so.
+    At the end the variables are what they were.
     """
     home = Path(variables.get("DAGSTER_HOME") or folder)
-    if not (home / "dagster.yaml").exists():
+    if not (home / INSTANCE_FILE).exists():
         raise SettingsError(
             what="there is no dagster.yaml here",
             where=str(home),
@@ -50,10 +53,13 @@ def environment(
         files.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise refusal(files, error) from error
-    variables["DAGSTER_HOME"] = str(home.resolve())
+    on_files = settings.dagster_storage == "sqlite"
+    if on_files:
+        _derive(home / INSTANCE_FILE, files / INSTANCE_FILE)
+    variables["DAGSTER_HOME"] = str((files if on_files else home).resolve())
     variables["MIGRATION_DAGSTER_DIR"] = str(files.resolve())
-    own_server = "DAGSTER_PG_HOST" not in variables
-    if not own_server:
+    own_server = not on_files and "DAGSTER_PG_HOST" not in variables
+    if not on_files and not own_server:
         _require_all(variables)
     needed = own_server or settings.embedded
     lent = embedded.borrowed(embedded_folder(settings)) if needed else nullcontext()
@@ -111,6 +117,16 @@ def _said(error: BaseException) -> str:
         error = error.orig
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _derive(project: Path, derived: Path) -> None:
+    """Write the project's dagster.yaml with SQLite files as its storage, all else as it stands."""
+    config = yaml.safe_load(project.read_text("utf-8"))
+    config["storage"] = {"sqlite": {"base_dir": {"env": "MIGRATION_DAGSTER_DIR"}}}
+    text = f"# Made from {project} for `dagster_storage: sqlite`; edit that one.\n"
+    partial = derived.with_suffix(f".{os.getpid()}")  # another command may read it just now
+    partial.write_text(text + yaml.safe_dump(config), "utf-8")
+    partial.replace(derived)
 
 
 def serve(settings: Settings, port: int) -> None:

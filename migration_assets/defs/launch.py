@@ -1,29 +1,34 @@
 """Run weeks through Dagster's instance from this process: no daemon, no webserver needed."""
 
+import os
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 
-from migration_assets.defs.assets import AURORA_SCHEMA, SOURCE_CUT
-from migration_assets.defs.build import from_environment
+from migration_assets.defs.build import from_environment, tables_of
+from migration_assets.defs.launcher import bury, worker_tag
 from migration_assets.defs.schedules import JOB
-from migration_assets.defs.tables import ACKNOWLEDGE_TAG, aurora_key, delta_key
+from migration_assets.defs.selection import PARTITION_TAG, holds_now, selection
+from migration_assets.defs.tables import ACKNOWLEDGE_TAG
+from migration_assets.model import Hold
+from migration_assets.settings import load
 
 # The instance keeps every event; the console shows what this command itself has to say.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-_PARTITION_TAG = "dagster/partition"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """How a run ended: its id, and per failed step the reason for people."""
+    """How a run ended: its id, per failed step the reason for people, the tables left on hold."""
 
     run_id: str
     success: bool
     failures: dict[str, str]
+    held: dict[str, Hold] = field(default_factory=dict[str, Hold])
 
 
 def weekly_job(loading: str) -> dg.JobDefinition:  # noqa: ARG001
@@ -43,8 +48,18 @@ def run_week(
     acknowledged: Iterable[str] = (),
     only_targets: bool = False,
 ) -> RunOutcome:
-    """Run one week of all tables, or of some; `only_targets` leaves cut and deltas as they are."""
-    tags = {_PARTITION_TAG: week.isoformat()}
+    """Run one week of all tables, or of some; `only_targets` leaves cut and deltas as they are.
+
+    Without named tables those on hold are left out; one that is named is tried, and refused.
+    """
+    bury(instance)
+    held: dict[str, Hold] = {}
+    if tables is None:
+        settings = load(os.environ, Path.cwd())
+        held = holds_now(settings)
+        if held:
+            tables = [name for name in tables_of(settings) if name not in held]
+    tags = {PARTITION_TAG: week.isoformat(), **worker_tag()}
     if acknowledged:
         tags[ACKNOWLEDGE_TAG] = ",".join(sorted(acknowledged))
     with dg.execute_job(
@@ -52,23 +67,16 @@ def run_week(
         instance=instance,
         tags=tags,
         run_config=_QUIET,
-        asset_selection=_selection(tables, only_targets=only_targets),
+        asset_selection=None if tables is None else selection(tables, only_targets=only_targets),
     ) as result:
         failures = {
             event.step_key or JOB: _reason(event)
             for event in result.all_events
             if event.event_type is dg.DagsterEventType.STEP_FAILURE
         }
-        return RunOutcome(run_id=result.run_id, success=result.success, failures=failures)
-
-
-def _selection(tables: Sequence[str] | None, *, only_targets: bool) -> list[dg.AssetKey] | None:
-    if tables is None:
-        return None
-    targets = [aurora_key(name) for name in tables]
-    if only_targets:
-        return targets
-    return [SOURCE_CUT, AURORA_SCHEMA, *(delta_key(name) for name in tables), *targets]
+        return RunOutcome(
+            run_id=result.run_id, success=result.success, failures=failures, held=held
+        )
 
 
 def _reason(event: dg.DagsterEvent) -> str:

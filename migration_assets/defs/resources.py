@@ -22,6 +22,11 @@ def embedded_folder(settings: Settings) -> Path:
     return settings.state / "postgres"
 
 
+def state_of(settings: Settings) -> LocalState:
+    """Return the state folder of these settings."""
+    return LocalState(settings.state, patience=settings.lock_timeout)
+
+
 def open_migration(settings: Settings) -> Migration:
     """Return the migration of these settings, starting the embedded target where that is meant."""
     url = None
@@ -29,9 +34,7 @@ def open_migration(settings: Settings) -> Migration:
         server = embedded.start(embedded_folder(settings))
         embedded.ensure_database(server, TARGET_DATABASE)
         url = server.url(TARGET_DATABASE)
-    return Migration(
-        settings=settings, state=LocalState(settings.state), target=target_of(settings, url)
-    )
+    return Migration(settings=settings, state=state_of(settings), target=target_of(settings, url))
 
 
 @contextmanager

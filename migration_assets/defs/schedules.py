@@ -1,5 +1,6 @@
 """The weekly job and its schedule: from the first complete week to the last, then silent."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,9 +9,12 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,  # what define_asset_job returns; not exported
 )
 
+from migration_assets.defs.selection import holds_now, selection
+from migration_assets.settings import Settings
 from migration_assets.weeks import Weeks
 
 JOB = "weekly_migration"
+SCHEDULE = "weekly_schedule"
 
 
 def weekly_job() -> UnresolvedAssetJobDefinition:
@@ -23,14 +27,18 @@ def weekly_job() -> UnresolvedAssetJobDefinition:
 
 
 def weekly_schedule(
-    job: UnresolvedAssetJobDefinition, weeks: Weeks, cron: str
+    job: UnresolvedAssetJobDefinition, weeks: Weeks, settings: Settings, tables: Sequence[str]
 ) -> dg.ScheduleDefinition:
-    """Return the schedule; a tick asks for the week that has just ended, once."""
+    """Return the schedule; a tick asks for the week that has just ended, once.
+
+    Tables on hold are left out. Where the target can't be asked for them it asks for every table:
+    the run says loudly what is wrong, and its steps refuse what is on hold.
+    """
 
     @dg.schedule(
-        name="weekly_schedule",
+        name=SCHEDULE,
         job=job,
-        cron_schedule=cron,
+        cron_schedule=settings.cron,
         execution_timezone=weeks.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Runs the week that has just ended; skips before the first and after the last.",
@@ -44,6 +52,11 @@ def weekly_schedule(
         if today >= weeks.end + timedelta(days=7):
             return dg.SkipReason(f"the last week ended on {weeks.end}")
         label = complete[-1].isoformat()
-        return dg.RunRequest(run_key=label, partition_key=label)
+        held = holds_now(settings)
+        return dg.RunRequest(
+            run_key=label,
+            partition_key=label,
+            asset_selection=selection(t for t in tables if t not in held) if held else None,
+        )
 
     return _schedule

@@ -6,7 +6,14 @@ from datetime import date
 import dagster as dg
 
 from migration_assets.defs import checks
-from migration_assets.defs.assets import AURORA_SCHEMA, RETRIES, SOURCE_CUT, failure
+from migration_assets.defs.assets import (
+    AURORA_SCHEMA,
+    RETRIES,
+    SOURCE_CUT,
+    SOURCE_POOL,
+    TARGET_POOL,
+    failure,
+)
 from migration_assets.errors import MigrationError, StateError
 from migration_assets.mapping.names import asset_name
 from migration_assets.model import Delta, Moved, Outcome, Proof, SourceTable, TableMapping
@@ -39,6 +46,7 @@ def delta_asset(
         kinds={"polars", "parquet"},
         partitions_def=partitions,
         io_manager_key="delta_io_manager",
+        pool=SOURCE_POOL,
         retry_policy=RETRIES,
         description=f"Rows of `{table.name}` that changed since the table's head, in target types.",
     )
@@ -93,6 +101,7 @@ def aurora_asset(
         check_specs=checks.specs(key, partitions),
         partitions_def=partitions,
         can_subset=True,
+        pool=TARGET_POOL,
         retry_policy=RETRIES,
     )
     def _aurora(

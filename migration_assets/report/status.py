@@ -1,16 +1,22 @@
 """Where every table stands, week by week, from ledger and attempts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from types import MappingProxyType
 from typing import Any
+
+from migration_assets.errors import HoldError
+from migration_assets.model import Hold
+
+_NONE: Mapping[str, Hold] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One table in one week: a load with its figures, covered by a later head, failed, or not run.
 
-    `state` is one of `loaded`, `covered`, `failed` and `open`.
+    `state` is one of `loaded`, `covered`, `failed`, `open` and `on hold`.
     """
 
     state: str
@@ -23,12 +29,16 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Tables by weeks, each table's head, and the reason of the last failure that still stands."""
+    """Tables by weeks, each table's head, and the reason of the last failure that still stands.
+
+    `holds` has the tables that are on hold, of those that are shown.
+    """
 
     weeks: tuple[date, ...]
     cells: Mapping[str, Mapping[date, Cell]]
     heads: Mapping[str, date]
     reasons: Mapping[tuple[str, date], str]
+    holds: Mapping[str, Hold] = field(default_factory=dict[str, Hold])
 
     @property
     def proved(self) -> bool:
@@ -44,28 +54,49 @@ def status(
     weeks: Sequence[date],
     entries: Iterable[Mapping[str, Any]],
     attempts: Iterable[Mapping[str, Any]],
+    holds: Mapping[str, Hold] = _NONE,
 ) -> Status:
     """Arrange ledger entries and failed attempts by table and week.
 
     `entries` and `attempts` are in order, as the ledger gives them. A week without an entry of its
-    own is covered once the head stands at it or later.
+    own is covered once the head stands at it or later. A step that a hold refused is no failure.
     """
     loads = {(e["table_name"], e["week"]): e for e in entries}
     heads: dict[str, date] = {}
     for table, week in loads:
         heads[table] = max(week, heads.get(table, date.min))
-    reasons = {(a["table_name"], a["week"]): str(a["message"]) for a in attempts}
+    reasons = {
+        (a["table_name"], a["week"]): str(a["message"])
+        for a in attempts
+        if a["error"] != HoldError.__name__
+    }
     cells: dict[str, dict[date, Cell]] = {}
     for table in tables:
         head = heads.get(table, date.min)
         cells[table] = {
-            w: _cell(loads.get((table, w)), w, head, (table, w) in reasons) for w in weeks
+            w: _cell(
+                loads.get((table, w)),
+                w,
+                head,
+                otherwise="on hold"
+                if table in holds
+                else "failed"
+                if (table, w) in reasons
+                else "open",
+            )
+            for w in weeks
         }
     still = {k: v for k, v in reasons.items() if k[1] > heads.get(k[0], date.min)}
-    return Status(weeks=tuple(weeks), cells=cells, heads=heads, reasons=still)
+    return Status(
+        weeks=tuple(weeks),
+        cells=cells,
+        heads=heads,
+        reasons=still,
+        holds={table: hold for table, hold in holds.items() if table in cells},
+    )
 
 
-def _cell(entry: Mapping[str, Any] | None, week: date, head: date, failed: bool) -> Cell:  # noqa: FBT001
+def _cell(entry: Mapping[str, Any] | None, week: date, head: date, *, otherwise: str) -> Cell:
     if entry is not None:
         return Cell(
             state="loaded",
@@ -77,4 +108,4 @@ def _cell(entry: Mapping[str, Any] | None, week: date, head: date, failed: bool)
         )
     if week <= head:
         return Cell(state="covered")
-    return Cell(state="failed" if failed else "open")
+    return Cell(state=otherwise)

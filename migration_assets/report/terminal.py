@@ -14,7 +14,13 @@ from migration_assets.report.status import Cell, Status
 _PLAIN_WIDTH = 120  # columns where output goes to a file or pipe, which has no width of its own
 _AROUND_CELL = 2  # characters: its right padding and border
 _AROUND_GRID = 1 + 2 * _AROUND_CELL  # its left border, and what surrounds the first and last column
-_STYLES = {"loaded": "green", "covered": "cyan", "failed": "red", "open": "dim"}
+_STYLES = {
+    "loaded": "green",
+    "covered": "cyan",
+    "failed": "red",
+    "open": "dim",
+    "on hold": "yellow",
+}
 
 
 def console() -> Console:
@@ -44,6 +50,9 @@ def print_status(status: Status, console: Console) -> None:
             head.isoformat() if head else "[red]never[/]",
         )
     console.print(grid)
+    for name, hold in sorted(status.holds.items()):
+        text = f"{name} is on hold {hold.text}"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
     for (name, week), reason in sorted(status.reasons.items()):
         text = f"{name}, week {week}: {reason}"
         console.print(text, style="red", markup=False, soft_wrap=True)

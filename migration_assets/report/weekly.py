@@ -18,6 +18,9 @@ def render(status: Status, week: date) -> str:
     for name, cells in status.cells.items():
         head = status.heads.get(name)
         lines.append(_row(name, cells[week], str(head) if head else "never loaded"))
+    if status.holds:
+        lines += ["", "## On hold", ""]
+        lines += [f"- {_plain(name)} {hold.text}" for name, hold in sorted(status.holds.items())]
     reasons = {t: why for (t, failed), why in status.reasons.items() if failed == week}
     if reasons:
         lines += ["", "## What failed"]

@@ -35,6 +35,9 @@ _NOT_WRITTEN = (
     sqlite3.SQLITE_IOERR_TRUNCATE,
 )
 _MANIFEST = "manifest.json"
+# Seconds that another run's cut may go on without a sign of progress. A copy gives one every few
+# megabytes; the check of a finished copy gives none, and takes minutes for one of 100 GB.
+_CUT_PATIENCE = 1800.0
 _MAX_KEPT = 200  # characters of quick_check's answer; it names tables and pages, never values
 
 Progress = Callable[[int, int], None]  # pages done, pages in all
@@ -85,17 +88,31 @@ def take(
     """Return the week's cut, taking it where none covers the week yet.
 
     `timeout` bounds, in seconds, the wait for a locked source. Raises `SourceError` for a source
-    that can't be read whole, `SourceBusyError` for one that stays locked.
+    that can't be read whole, `SourceBusyError` for one that stays locked, `StateBusyError` where
+    another run's cut doesn't get on.
     """
-    with state.lock(f"cut-{source}"):
+    with state.lock(
+        f"cut-{source}", purpose=f"taking the cut of {week}", patience=_CUT_PATIENCE
+    ) as goes_on:
         existing = covering(state, source, week)
         if existing is not None:
             return existing
         with state.workspace() as folder:
             partial = folder / "cut.sqlite"
-            _copy(path, partial, timeout, progress)
+            _copy(path, partial, timeout, _both(progress, goes_on))
             catalog, orphaned = _examine(partial, source, f"source {path}")
             return _seal(state, partial, week, catalog, orphaned)
+
+
+def _both(progress: Progress | None, goes_on: Callable[[], None]) -> Progress:
+    """Tell those who wait for the cut that it goes on, then whoever watches."""
+
+    def tell(done: int, pages: int) -> None:
+        goes_on()
+        if progress is not None:
+            progress(done, pages)
+
+    return tell
 
 
 def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) -> None:

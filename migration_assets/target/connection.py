@@ -144,7 +144,7 @@ def _open(target: Target, where: str) -> Connection:
             return psycopg.connect(
                 target.url,
                 autocommit=True,
-                connect_timeout=10,
+                connect_timeout=max(2, min(10, int(target.patience))),
                 keepalives_idle=30,
                 keepalives_interval=10,
                 keepalives_count=3,

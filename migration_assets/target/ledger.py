@@ -4,6 +4,7 @@ An entry is written in the transaction that moves the data; attempts that failed
 in a transaction of their own. Layout in docs/reference/ledger.md.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,12 +12,12 @@ from typing import Any, cast
 
 from psycopg import Cursor, sql
 
-from migration_assets.errors import TargetError
+from migration_assets.errors import HoldError, TargetError
 from migration_assets.mapping import document
-from migration_assets.model import Digest, Head, Proof, TableMapping
+from migration_assets.model import Digest, Head, Hold, Proof, TableMapping
 from migration_assets.target.connection import Connection
 
-VERSION = 1
+VERSION = 2
 _BOOTSTRAP_LOCK = 0x6D696772  # 'migr': one bootstrap at a time
 
 _DDL = """
@@ -90,6 +91,18 @@ CREATE TABLE IF NOT EXISTS migration.displaced (
     target_row text NOT NULL
 );
 """
+_DDL_2 = """
+CREATE TABLE IF NOT EXISTS migration.hold (
+    source text NOT NULL,
+    table_name text NOT NULL,
+    reason text NOT NULL,
+    held_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    held_by text NOT NULL,
+    PRIMARY KEY (source, table_name)
+);
+"""
+# What each version added. A ledger of an older version is brought forward in place.
+_LAYOUTS = {1: _DDL, 2: _DDL_2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,19 +128,26 @@ class Entry:
 def bootstrap(connection: Connection, schema: str) -> None:
     """Make schema `migration` and the target schema where they are missing.
 
-    Raises `TargetError` where another version of the ledger stands.
+    A ledger of an older version is brought to this one, in place. Raises `TargetError` where a
+    newer one stands.
     """
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_BOOTSTRAP_LOCK,))
         if exists(connection):
-            _check_version(connection)
+            _upgrade(connection, _version(connection))
             _make_schemas(connection, schema)
             return
         _make_schemas(connection, "migration", schema)
-        for statement in _DDL.split(";\n"):
+        _lay_out(connection, after=0)
+        connection.execute("INSERT INTO migration.version VALUES (%s)", (VERSION,))
+
+
+def _lay_out(connection: Connection, *, after: int) -> None:
+    """Make what the versions after that one added."""
+    for version, layout in _LAYOUTS.items():
+        for statement in layout.split(";\n") if version > after else ():
             if statement.strip():
                 connection.execute(statement.encode())
-        connection.execute("INSERT INTO migration.version VALUES (%s)", (VERSION,))
 
 
 def exists(connection: Connection) -> bool:
@@ -147,15 +167,22 @@ def _schema_exists(connection: Connection, schema: str) -> bool:
     return bool((row.fetchone() or (False,))[0])
 
 
-def _check_version(connection: Connection) -> None:
+def _version(connection: Connection) -> int:
     row = connection.execute("SELECT version FROM migration.version").fetchone()
-    if row is None or row[0] != VERSION:
+    if row is None or row[0] not in _LAYOUTS:
         raise TargetError(
             what=f"the ledger has version {row[0] if row else 'none'}",
             where="schema migration",
-            expected=f"version {VERSION}",
+            expected=f"version {VERSION} or older",
             hint="use the release of migration-assets that wrote it",
         )
+    return cast("int", row[0])
+
+
+def _upgrade(connection: Connection, version: int) -> None:
+    if version < VERSION:
+        _lay_out(connection, after=version)
+        connection.execute("UPDATE migration.version SET version = %s", (VERSION,))
 
 
 _HEAD = """
@@ -184,6 +211,16 @@ def head(connection: Connection, source: str, table: str) -> Head | None:
         digest=Digest(algorithm=algorithm, counts=tuple(counts), sums=tuple(int(s) for s in sums)),
         move=move,
     )
+
+
+def head_weeks(connection: Connection, source: str) -> dict[str, date]:
+    """Return the week at which every loaded table of a source stands."""
+    cursor = connection.execute(
+        "SELECT DISTINCT ON (table_name) table_name, week FROM migration.ledger"
+        " WHERE source = %s ORDER BY table_name, entry DESC",
+        (source,),
+    )
+    return dict(cast("Any", cursor))
 
 
 def sealed_mapping(connection: Connection, mapping_hash: str) -> TableMapping:
@@ -273,6 +310,49 @@ def note_attempt(
         " VALUES (%s, %s, %s, %s, %s, %s)",
         (source, table, week, run, type(error).__name__, str(error)),
     )
+
+
+def hold(connection: Connection, source: str, table: str, *, reason: str, by: str) -> None:
+    """Put a table on hold; where it is already, the reason changes and its beginning stays."""
+    connection.execute(
+        "INSERT INTO migration.hold (source, table_name, reason, held_by) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (source, table_name)"
+        " DO UPDATE SET reason = excluded.reason, held_by = excluded.held_by",
+        (source, table, reason, by),
+    )
+
+
+def release(connection: Connection, source: str, table: str) -> None:
+    """Let a table go on; nothing happens where it is not on hold."""
+    connection.execute(
+        "DELETE FROM migration.hold WHERE source = %s AND table_name = %s", (source, table)
+    )
+
+
+def holds(connection: Connection, source: str) -> dict[str, Hold]:
+    """Return the tables of a source that are on hold; none in a ledger that has no holds yet."""
+    there = connection.execute("SELECT to_regclass('migration.hold') IS NOT NULL").fetchone()
+    if not (there and there[0]):
+        return {}
+    cursor = connection.execute(
+        "SELECT table_name, reason, held_at, held_by FROM migration.hold WHERE source = %s"
+        " ORDER BY table_name",
+        (source,),
+    )
+    found = (Hold(table=r[0], reason=r[1], since=r[2], by=r[3]) for r in cast("Any", cursor))
+    return {hold.table: hold for hold in found}
+
+
+def refuse_held(connection: Connection, source: str, table: str, where: str) -> None:
+    """Raise `HoldError` where the table is on hold. Final only under the table's lock."""
+    held = holds(connection, source).get(table)
+    if held is not None:
+        raise HoldError(
+            what=f"the table is on hold {held.text}",
+            where=where,
+            expected="a table that is not on hold",
+            hint=f"`migration-assets release {shlex.quote(table)}` when the reason is gone",
+        )
 
 
 _ENTRIES = """

@@ -89,11 +89,13 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
     """
     started = datetime.now(UTC)
     with translated(step.where), transaction(connection, "READ COMMITTED"):
-        _lock(connection, step.mapping.source, step.mapping.table)
+        lock_table(connection, step.mapping.source, step.mapping.table)
         step.at("locked")
         found = ledger.head(connection, step.mapping.source, step.mapping.table)
         if (found and found.entry) != (step.head and step.head.entry):
             return None
+        # Under the lock that `hold` takes too: one that was set while this was prepared wins.
+        ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
         applied, displaced = _apply(connection, step)
         step.at("applied")
         quarantine.change(
@@ -136,7 +138,7 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
     )
 
 
-def _lock(connection: Connection, source: str, table: str) -> None:
+def lock_table(connection: Connection, source: str, table: str) -> None:
     """Take the table's advisory lock: one move of a table at a time, also before it exists."""
     name = hashlib.sha256(f"migration-assets\0{source}\0{table}".encode()).digest()
     number = int.from_bytes(name[:8], "big", signed=True)
@@ -305,5 +307,5 @@ def _commit(connection: Connection, target: Target, step: Step) -> None:
 
 def _settled(target: Target, step: Step) -> bool:
     with connect(target) as fresh, transaction(fresh, "READ COMMITTED"):
-        _lock(fresh, step.mapping.source, step.mapping.table)
+        lock_table(fresh, step.mapping.source, step.mapping.table)
         return ledger.committed(fresh, step.move)

@@ -9,6 +9,8 @@ import pytest
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 from dagster._utils.schedules import cron_string_iterator  # the ticks as the daemon reckons them
 
+from migration_assets.defs.resources import open_migration
+from migration_assets.step import hold, release
 from migration_assets_tests.defs.conftest import FIRST_WEEK, MakePipeline, Pipeline, week
 
 ZONES = (
@@ -22,8 +24,10 @@ ZONES = (
 
 @pytest.fixture
 def offline(make_offline: MakePipeline) -> Pipeline:
-    """Return a pipeline of one table; a schedule needs no target."""
-    return make_offline("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+    """Return a pipeline of one table; its target refuses at once: a schedule needs none."""
+    pipeline = make_offline("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+    pipeline.configure(target="postgresql://nobody@127.0.0.1:1/nowhere", connect_patience=0)
+    return pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +59,16 @@ class Clockwork:
         if data.skip_message:
             assert not data.run_requests
             return None
-        assert data.run_requests is not None
-        (request,) = data.run_requests
+        request = self.request(tick)
         assert request.run_key == request.partition_key  # asked twice, it runs once
         return request.partition_key
+
+    def request(self, tick: datetime) -> dg.RunRequest:
+        """Return the one run that a tick asks for."""
+        requests = self.evaluate(tick).run_requests
+        assert requests is not None
+        (request,) = requests
+        return request
 
 
 def clockwork(pipeline: Pipeline) -> Clockwork:
@@ -117,6 +127,26 @@ def test_a_daily_schedule_asks_for_the_same_week_under_the_same_name(offline: Pi
     clock = clockwork(offline)
     days = [datetime(2024, 10, 13, 4, 30, tzinfo=UTC) + timedelta(days=i) for i in range(8)]
     assert [clock.asked(day) for day in days] == ["2024-10-06"] * 7 + ["2024-10-13"]
+
+
+def test_the_schedule_leaves_tables_on_hold_out(make_pipeline: MakePipeline) -> None:
+    """The week is asked for, its cut with it; released, the table is asked for like all others."""
+    pipeline = make_pipeline(
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY); CREATE TABLE tag (id INTEGER PRIMARY KEY)"
+    )
+    migration = open_migration(pipeline.settings())
+    tick = datetime(2024, 10, 13, 2, tzinfo=UTC)
+    hold(migration, "tag", "rolled back")
+    request = clockwork(pipeline).request(tick)
+    assert {key.to_user_string() for key in request.asset_selection or ()} == {
+        "source_cut",
+        "aurora_schema",
+        "delta/orders",
+        "aurora/orders",
+    }
+    release(migration, "tag")
+    request = clockwork(pipeline).request(tick)
+    assert request.asset_selection is None
 
 
 def test_the_schedule_runs_without_being_switched_on(offline: Pipeline) -> None:

@@ -2,14 +2,16 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from migration_assets.errors import StateError
+from migration_assets.errors import StateBusyError, StateError
 from migration_assets.state import LocalState
 from migration_assets_tests.fixtures_sqlite import plain_user
 
@@ -21,7 +23,7 @@ from migration_assets.state import LocalState
 state = LocalState(Path(sys.argv[1]))
 with state.{what} as given:
     {work}
-    print(given, flush=True)
+    print(given if isinstance(given, Path) else None, flush=True)
     sys.stdin.readline()
 """
 
@@ -198,6 +200,53 @@ def test_a_lock_keeps_other_processes_waiting(state: LocalState) -> None:
     reader.join(timeout=30)
     assert said == ["None"]
     process.communicate("\n")
+
+
+def test_a_lock_is_not_waited_for_for_ever(state: LocalState) -> None:
+    """The error names process, machine and purpose of whoever holds it, and may pass by itself."""
+    process = _child(state.root, "lock('table-main-orders', purpose='a step of table orders')")
+    _line(process)
+    impatient = LocalState(state.root, patience=0.2)
+    with pytest.raises(StateBusyError) as error, impatient.lock("table-main-orders"):
+        pass
+    process.communicate("\n")
+    assert f"locked for 0.2 s by process {process.pid} on {socket.gethostname()}" in str(
+        error.value
+    )
+    assert "(a step of table orders)" in str(error.value)
+    assert "table-main-orders" in error.value.where
+    with impatient.lock("table-main-orders"):
+        pass
+
+
+def test_a_lock_whose_holder_gets_on_is_waited_for(state: LocalState) -> None:
+    """A sign of progress starts the patience anew, however long the work takes in all."""
+    patient = LocalState(state.root, patience=0.5)
+    done, pause = threading.Event(), threading.Event()
+    waited: list[float] = []
+
+    def wait() -> None:
+        started = time.monotonic()
+        with patient.lock("cut-main"):
+            waited.append(time.monotonic() - started)
+        done.set()
+
+    with state.lock("cut-main") as goes_on:
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        for _ in range(12):
+            pause.wait(0.1)
+            goes_on()
+    assert done.wait(30)
+    waiter.join()
+    assert waited[0] > 1.0
+
+
+def test_who_held_a_lock_is_forgotten_with_it(state: LocalState) -> None:
+    """The file stays, its content goes: a name that no longer holds would mislead."""
+    with state.lock("l", purpose="work"):
+        assert "work" in (state.root / "locks" / "l").read_text()
+    assert (state.root / "locks" / "l").read_text() == ""
 
 
 def test_a_lock_of_a_killed_process_is_free(state: LocalState) -> None:

@@ -1,10 +1,11 @@
 """Where tables stand, as arranged from the ledger and as printed."""
 
 import io
-from datetime import date
+from datetime import UTC, date, datetime
 
 from rich.console import Console
 
+from migration_assets.model import Hold
 from migration_assets.report.status import Status, status
 from migration_assets.report.terminal import print_status
 from migration_assets.report.weekly import render
@@ -20,7 +21,12 @@ def load(table: str, week: date) -> dict[str, object]:
 
 def failure(table: str, week: date) -> dict[str, object]:
     """Return a noted attempt."""
-    return {"table_name": table, "week": week, "message": "the disk is full"}
+    return {
+        "table_name": table,
+        "week": week,
+        "error": "TargetError",
+        "message": "the disk is full",
+    }
 
 
 def arranged(*, tables: tuple[str, ...] = ("orders",), failed: tuple[date, ...] = ()) -> Status:
@@ -94,3 +100,39 @@ def test_the_weekly_report_counts_tables_that_lag() -> None:
 def test_the_weekly_report_says_why_a_table_failed() -> None:
     """The reason is what on-call needs."""
     assert "the disk is full" in render(arranged(failed=(WEEKS[2],)), WEEKS[2])
+
+
+HOLD = Hold(
+    table="orders", reason="rolled back", since=datetime(2026, 10, 20, 8, tzinfo=UTC), by="the DBA"
+)
+
+
+def held() -> Status:
+    """Return a table that was loaded in the second week, then failed, then was put on hold."""
+    return status(
+        tables=["orders"],
+        weeks=WEEKS,
+        entries=[load("orders", WEEKS[1])],
+        attempts=[failure("orders", WEEKS[2])],
+        holds={"orders": HOLD, "gone": HOLD},
+    )
+
+
+def test_weeks_that_a_hold_keeps_back_are_on_hold() -> None:
+    """Only those after the head; tables that are not shown are not named."""
+    found = held()
+    assert [cell.state for cell in found.cells["orders"].values()] == [
+        "covered",
+        "loaded",
+        "on hold",
+    ]
+    assert list(found.holds) == ["orders"]
+
+
+def test_the_terminal_and_the_weekly_report_say_why_a_table_is_on_hold() -> None:
+    """Since when, by whom, and the reason."""
+    text = "since 2026-10-20 08:00 UTC (by the DBA): rolled back"
+    assert f"orders is on hold {text}" in printed(held())
+    assert f"- `orders` {text}" in render(held(), WEEKS[2])
+    assert "| `orders` | on hold |" in render(held(), WEEKS[2])
+    assert "On hold" not in render(arranged(), WEEKS[2])
