@@ -53,6 +53,7 @@ STAGES = (
     "applied",
     "quarantined",
     "proved",
+    "read_back",
     "written",
     "committed",
 )
