@@ -307,11 +307,15 @@ def _foreign_key_sentence(
         return "the table has no foreign keys"
     if wrong:
         named = "; ".join(foreign_key_line(c) for c in wrong[:3])
-        return f"{len(wrong)} of {len(found)} foreign keys could not be created: {named}"
+        return f"{len(wrong)} of {_keys(found)} could not be created: {named}"
     if pending:
         named = ", ".join(dict.fromkeys(c.pending for c in pending))
-        return f"{len(found)} foreign keys hold in the cut; on the target not all could be: {named}"
-    return f"{len(found)} foreign keys: every row has its parent, in the cut and on the target"
+        return f"{_keys(found)}: every row has its parent in the cut; on the target {named}"
+    return f"{_keys(found)}: every row has its parent, in the cut and on the target"
+
+
+def _keys(found: tuple[ForeignKeyCheck, ...]) -> str:
+    return f"{len(found)} foreign key" + ("" if len(found) == 1 else "s")
 
 
 def _foreign_key_to_do(
@@ -332,12 +336,13 @@ def foreign_key_line(check: ForeignKeyCheck) -> str:
     """Say for people what is known of one foreign key."""
     if check.obstacle:
         return f"{check.key.text}: can't be created: {check.obstacle}"
-    known = [f"{check.source_orphans:,} rows without a parent in the cut"]
+    in_cut = "not counted" if check.source_orphans is None else f"{check.source_orphans:,}"
+    known = [f"rows without a parent: {in_cut} in the cut"]
     if check.target_orphans is not None:
         withheld = check.withheld or 0
         known.append(
-            f"{check.target_orphans:,} on the target, {withheld:,} of them because their parent is"
-            " in quarantine or not carried yet"
+            f"{check.target_orphans:,} on the target"
+            + (f" ({withheld:,} of them since their parent was not carried)" if withheld else "")
         )
     if check.pending:
         known.append(check.pending)

@@ -168,11 +168,7 @@ def test_every_table_has_its_six_checks_by_week(offline: Pipeline) -> None:
     keys = {(k.asset_key.to_user_string(), k.name) for k in graph.asset_check_keys}
     assert keys == {
         ("source_cut", EVERY_TABLE_HAS_AN_ASSET),
-        *(
-            (f"aurora/{table}", name)
-            for table in ("customers", "orders")
-            for name in CHECKS
-        ),
+        *((f"aurora/{table}", name) for table in ("customers", "orders") for name in CHECKS),
     }
     for key in graph.asset_check_keys:
         check = graph.get(key)
