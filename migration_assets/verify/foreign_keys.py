@@ -79,7 +79,7 @@ def _obstacle_at_source(
         return f"{key.parent} is not carried: {left_out[key.parent]}"
     if key.parent not in tables:
         return f"the source has no table {key.parent}"
-    return "" if key.parent_columns else f"{key.parent} has no key of {len(key.columns)} columns"
+    return "" if key.parent_columns else f"{key.parent} has no key that this could refer to"
 
 
 def _on_target(

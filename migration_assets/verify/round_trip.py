@@ -256,14 +256,17 @@ def _compare_copies(cut: Cut, table: SourceTable, readings: Iterable[_Reading]) 
     for row in rows(cut, table) if alike else ():
         if row in alike:
             there[_exact(row)] += 1
-    found: Counter[str] = Counter()
+    found: dict[_Exact, str] = {}  # by row: one that was changed may be drawn again
     for read, whole in wanted:
         for exact, copies in read.items():
             if not there[exact]:
-                found[UNKNOWN] += 1
+                found[exact] = UNKNOWN
             elif copies > there[exact] or (whole and copies < there[exact]):
-                found[f"comes back in {copies} copies, the cut has {there[exact]}"] += 1
-    return [Difference(key=f"{n} rows without a key", what=what) for what, n in found.items()]
+                found[exact] = f"comes back in {copies} copies, the cut has {there[exact]}"
+    return [
+        Difference(key=f"{number} rows without a key", what=what)
+        for what, number in Counter(found.values()).items()
+    ]
 
 
 def _exact(row: RawRow) -> _Exact:
