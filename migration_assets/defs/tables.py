@@ -36,6 +36,7 @@ from migration_assets.report.checks import (
     of_error,
     of_inspection,
     of_proof,
+    of_round_trip,
 )
 from migration_assets.settings import Settings
 from migration_assets.standing import inspect, verify
@@ -199,7 +200,10 @@ def after_move(migration: Migration, asked: Asked, moved: Moved) -> list[Result]
     try:
         found = inspect(migration, asked.table, read_back=moved.round_trip)
     except MigrationError as error:
-        return [*results, *of_error(asked, error, (ROUND_TRIP, SCHEMA, FOREIGN_KEYS))]
+        if moved.round_trip is None:
+            return [*results, *of_error(asked, error, (ROUND_TRIP, SCHEMA, FOREIGN_KEYS))]
+        read_back = of_round_trip(asked, moved.round_trip, moved=True)
+        return [*results, read_back, *of_error(asked, error, (SCHEMA, FOREIGN_KEYS))]
     if found is None:
         raise _never_loaded(asked)
     return [*results, *of_inspection(asked, found, moved=not covered)]

@@ -82,12 +82,17 @@ def of_proof(asked: Asked, proof: Proof, *, basis: str) -> list[Result]:
     return [_placed(asked, result, head=proof.week, basis=basis) for result in made]
 
 
+def of_round_trip(asked: Asked, found: RoundTrip, *, moved: bool) -> Result:
+    """Return the round trip's result; `moved` where a step has read rows back itself."""
+    basis = MOVED if moved else NOW
+    return _placed(asked, _round_trip(asked, found), head=found.week, basis=basis)
+
+
 def of_inspection(asked: Asked, found: Inspection, *, moved: bool) -> list[Result]:
-    """Return the results of the other three; `moved` where a step has read rows back itself."""
-    read_back = _round_trip(asked, found.round_trip)
+    """Return the results of the three that aren't proofs; `moved` as for the round trip."""
     others = (_schema(found.schema), _foreign_keys(asked, found.foreign_keys))
     return [
-        _placed(asked, read_back, head=found.week, basis=MOVED if moved else NOW),
+        of_round_trip(asked, found.round_trip, moved=moved),
         *(_placed(asked, result, head=found.week, basis=NOW) for result in others),
     ]
 
