@@ -171,11 +171,13 @@ def _read_back(connection: Connection, found: _AtHead) -> RoundTrip:
 def _foreign_keys(
     migration: Migration, connection: Connection, found: _AtHead
 ) -> tuple[ForeignKeyCheck, ...]:
-    if not found.shape.foreign_keys:
+    parents = tuple(name_pattern(key.parent) for key in found.shape.foreign_keys)
+    if not parents:
         return ()
     with open_cut(found.cut) as source:
-        settings = migration.settings
-        catalog = select(read_catalog(source, found.cut.source), settings.include, settings.exclude)
+        catalog = read_catalog(source, found.cut.source, include=parents)
+    settings = migration.settings
+    catalog = select(catalog, settings.include, settings.exclude)
     return check_foreign_keys(
         connection,
         found.mapping,

@@ -9,8 +9,10 @@ from collections.abc import Collection, Mapping
 from datetime import date
 from typing import NamedTuple, cast
 
+import psycopg
 from psycopg import sql
 
+from migration_assets.errors import TargetError
 from migration_assets.mapping.affinity import affinity_of, apply_affinity
 from migration_assets.mapping.values import render
 from migration_assets.model import (
@@ -27,6 +29,7 @@ from migration_assets.source.reader import orphans, row_exists
 from migration_assets.target import ledger
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import table_name
+from migration_assets.target.sqlstate import translate
 from migration_assets.verify.schema import columns_differ
 
 _LOOKED_UP = 10_000  # distinct missing parents that are looked for in the cut
@@ -89,7 +92,10 @@ def _on_target(
     key: SourceForeignKey,
     source_orphans: int | None,
 ) -> ForeignKeyCheck:
-    week, parent = _parent(connection, mapping, cut, key)
+    try:
+        week, parent = _parent(connection, mapping, cut, key)
+    except TargetError as error:
+        return ForeignKeyCheck(key=key, source_orphans=source_orphans, obstacle=error.what)
     pending = "" if week == cut.week else f"{key.parent} stands at {week}"
     pair = _pair(mapping, parent, key) if parent else None
     if pair is None:
@@ -98,12 +104,20 @@ def _on_target(
     obstacle = _obstacle_on_target(connection, pair)
     if obstacle:
         return ForeignKeyCheck(key=key, source_orphans=source_orphans, obstacle=obstacle)
-    missing = _count_orphans(connection, pair)
+    try:
+        with connection.transaction():  # a savepoint: what the target refuses here ends nothing
+            missing = _count_orphans(connection, pair)
+            withheld = _withheld(connection, cut, pair) if missing else 0
+    except psycopg.Error as error:
+        if connection.broken:
+            raise
+        obstacle = translate(error, "").what
+        return ForeignKeyCheck(key=key, source_orphans=source_orphans, obstacle=obstacle)
     return ForeignKeyCheck(
         key=key,
         source_orphans=source_orphans,
         target_orphans=missing,
-        withheld=_withheld(connection, cut, pair) if missing else 0,
+        withheld=withheld,
         pending=pending,
     )
 

@@ -194,6 +194,38 @@ def test_a_parent_whose_columns_changed_on_the_target_is_an_obstacle(
     assert check.obstacle == "the target's columns of customers are not those of its mapping"
 
 
+@pytest.mark.parametrize(
+    ("statements", "obstacle"),
+    [
+        (
+            ["UPDATE migration.mapping SET document = '' WHERE table_name = 'customers'"],
+            "the sealed mapping",
+        ),
+        (
+            [
+                "ALTER TABLE customers RENAME TO kept",
+                "CREATE VIEW customers AS SELECT * FROM kept WHERE 1 / (id - id) = 1",
+            ],
+            "22012 DivisionByZero",
+        ),
+    ],
+)
+def test_what_goes_wrong_at_the_parent_leaves_the_childs_proof_alone(
+    make_migration: MakeMigration, statements: list[str], obstacle: str
+) -> None:
+    """It is named at the key; everything else of the table is still found."""
+    migration = make_migration(SCHEMA)
+    load_week(migration, 1)
+    write_on_target(migration, *statements)
+    found = standing.verify(migration, "orders")
+    assert found is not None
+    assert found.proof.holds
+    assert found.inspection.round_trip.holds
+    (check,) = found.inspection.foreign_keys
+    assert obstacle in check.obstacle
+    assert not check.holds
+
+
 def test_names_that_differ_in_case_are_one_parent(make_migration: MakeMigration) -> None:
     """As they are to SQLite."""
     migration = make_migration(
