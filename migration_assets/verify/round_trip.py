@@ -77,7 +77,7 @@ def round_trip(
     chunk = _chunk(connection, mapping, target_rows)
     sample = _read(connection, mapping, _sample(mapping, cut.week, target_rows), chunk)
     changed = (
-        _read(connection, mapping, _changed(mapping, cut.week, delta), chunk)
+        _read(connection, mapping, _changed(connection, mapping, cut.week, delta), chunk)
         if delta
         else _Reading([], whole=True, readable=True)
     )
@@ -106,7 +106,9 @@ def _sample(mapping: TableMapping, week: date, target_rows: int) -> sql.Composed
     )
 
 
-def _changed(mapping: TableMapping, week: date, delta: Delta) -> sql.Composed:
+def _changed(
+    connection: Connection, mapping: TableMapping, week: date, delta: Delta
+) -> sql.Composed:
     """Return the query of target rows that the staged delta wrote."""
     written = sql.SQL("FROM {} AS s WHERE s.{} <> {} AND {} LIMIT {}").format(
         STAGED,
@@ -124,12 +126,15 @@ def _changed(mapping: TableMapping, week: date, delta: Delta) -> sql.Composed:
             written,
             same_key(mapping, "t", "s"),
         )
-    return sql.SQL("SELECT {} FROM {} AS t WHERE {} IN (SELECT {} {})").format(
+    # As a constant the hashes are looked up; from a subquery the planner would compare each row
+    # of the table with each of them.
+    query = sql.SQL("SELECT {} ").format(_hash(mapping, week, "s")) + written
+    hashes = ",".join(str(value) for (value,) in connection.execute(query))
+    return sql.SQL("SELECT {} FROM {} AS t WHERE {} = ANY ({}::pg_catalog.int8[])").format(
         _columns(mapping),
         table_name(mapping),
         _hash(mapping, week, "t"),
-        _hash(mapping, week, "s"),
-        written,
+        sql.Literal(f"{{{hashes}}}"),
     )
 
 
