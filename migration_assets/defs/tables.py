@@ -20,7 +20,7 @@ from migration_assets.defs.metadata import (
     target_address,
     target_database,
 )
-from migration_assets.errors import MigrationError, StateError
+from migration_assets.errors import MigrationError, StateError, TransientError
 from migration_assets.mapping.names import allocate, asset_name
 from migration_assets.model import Catalog, Delta, Moved, Outcome, SourceTable
 from migration_assets.report.checks import (
@@ -166,8 +166,8 @@ def aurora_asset(
                 stopwatch = Stopwatch()
                 moved = _move(context, migration, asked, stopwatch)
                 database = database_of(migration.target.url)
-                metadata = copy_metadata(moved, database=database, stopwatch=stopwatch)
-                yield dg.MaterializeResult(asset_key=key, metadata=metadata)
+                shown = copy_metadata(moved, database=database, stopwatch=stopwatch)
+                yield dg.MaterializeResult(asset_key=key, metadata=shown)
                 found = after_move(migration, asked, moved)
             else:
                 found = checked_alone(migration, asked, selected)
@@ -200,6 +200,8 @@ def after_move(migration: Migration, asked: Asked, moved: Moved) -> list[Result]
     try:
         found = inspect(migration, asked.table, read_back=moved.round_trip)
     except MigrationError as error:
+        if covered and isinstance(error, TransientError):
+            raise  # nothing was moved, so all of it may be tried again
         if moved.round_trip is None:
             return [*results, *of_error(asked, error, (ROUND_TRIP, SCHEMA, FOREIGN_KEYS))]
         read_back = of_round_trip(asked, moved.round_trip, moved=True)

@@ -1,6 +1,7 @@
 """What the six checks of a table show in Dagster: after a step, for a covered week, run alone."""
 
 import dagster as dg
+import psycopg
 import pytest
 
 from migration_assets.defs.resources import open_migration
@@ -203,6 +204,24 @@ def test_what_fails_after_the_commit_does_not_undo_it(pipeline: Pipeline) -> Non
         assert not found[name].passed
         assert "no SQLite database" in str(shown(found[name])["what"])
     assert pipeline.on_target("SELECT count(*) FROM public.orders") == [(4,)]
+
+
+def test_a_covered_week_whose_table_is_locked_is_tried_again(pipeline: Pipeline) -> None:
+    """Nothing was moved, so nothing is lost by it; a lock that stays turns every check red."""
+    pipeline.configure(lock_timeout=0.1)
+    with psycopg.connect(pipeline.target) as other:
+        other.execute("LOCK TABLE public.orders IN ACCESS EXCLUSIVE MODE")
+        outcome = pipeline.run_target(1, "orders")
+    assert not outcome.success
+    restarted = [
+        e
+        for e in pipeline.events(outcome.run_id)
+        if e.event_type is dg.DagsterEventType.STEP_RESTARTED
+    ]
+    assert len(restarted) == 2
+    found = checks_of(pipeline, outcome.run_id)
+    assert not any(evaluation.passed for evaluation in found.values())
+    assert "55P03" in str(shown(found[ROUND_TRIP])["what"])
 
 
 def migration_of(pipeline: Pipeline) -> Migration:
