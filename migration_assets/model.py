@@ -6,7 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 DEFAULT_SOURCE = "main"
 
@@ -62,8 +62,23 @@ class SourceIndex:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceForeignKey:
+    """A foreign key of the source; `parent_columns` is empty where the parent has no such key."""
+
+    columns: tuple[str, ...]
+    parent: str
+    parent_columns: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """Name it for people: `(customer) → customers (id)`."""
+        parent = f"{self.parent} ({', '.join(self.parent_columns)})"
+        return f"({', '.join(self.columns)}) → {parent if self.parent_columns else self.parent}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceTable:
-    """One table of the source."""
+    """One table of the source; a foreign key's place is its `id` in SQLite's own lists."""
 
     source: str
     name: str
@@ -71,6 +86,7 @@ class SourceTable:
     indexes: tuple[SourceIndex, ...] = ()
     without_rowid: bool = False
     rowid_alias: str | None = None
+    foreign_keys: tuple[SourceForeignKey, ...] = ()
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -391,6 +407,96 @@ class Proof:
         return self.rows_equal and self.digest_equal and self.quarantine_equal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTrip:
+    """Rows that were read back from the target and compared, value by value, with the raw cut.
+
+    `changed_rows` are those that the step wrote, `sampled_rows` those drawn from the whole table.
+    """
+
+    week: date
+    cut: str
+    changed_rows: int
+    sampled_rows: int
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether every row that was read back is the source's."""
+        return not self.differences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that isn't as it has to be, and what mends it."""
+
+    what: str
+    to_do: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaCheck:
+    """The target's catalogue and the newest cut's columns, compared with the sealed mapping.
+
+    `cut_week` is the newest cut's; `extras` are objects of the target's own, which may stay.
+    """
+
+    cut_week: date
+    columns: int
+    indexes: int
+    findings: tuple[Finding, ...] = ()
+    extras: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything that is ours stands as it was made, and the source didn't drift."""
+        return not self.findings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignKeyCheck:
+    """One foreign key of a table, counted in the cut and on the target.
+
+    A count is None where it can't be taken. Of `target_orphans`, the rows on the target without
+    their parent there, `withheld` have one in the cut: it is in quarantine, or not carried yet.
+    `obstacle` says why the key can't be created on the target at all; `pending` why the target's
+    counts may still change: the parent stands at another week.
+    """
+
+    key: SourceForeignKey
+    source_orphans: int | None
+    target_orphans: int | None = None
+    withheld: int | None = None
+    obstacle: str = ""
+    pending: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is known that would keep the key from being created at the cutover."""
+        expected_to_come = self.withheld or 0 if self.pending else 0
+        missing = (self.target_orphans or 0) - expected_to_come
+        return not self.obstacle and not missing and self.source_orphans == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What was found at a table beside its proof, against the cut of its head."""
+
+    week: date
+    mapping: TableMapping
+    round_trip: RoundTrip
+    schema: SchemaCheck
+    foreign_keys: tuple[ForeignKeyCheck, ...]
+
+
+class Verified(NamedTuple):
+    """A table proved as it stands now, and inspected, at one moment."""
+
+    proof: Proof
+    mapping: TableMapping
+    inspection: Inspection
+
+
 class Outcome(StrEnum):
     """What a step did to its table."""
 
@@ -400,12 +506,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """The result of one step: what it changed, and the proof it committed or is covered by."""
+    """The result of one step: what it changed, and the proof it committed or is covered by.
+
+    `round_trip` is None where nothing was moved.
+    """
 
     outcome: Outcome
     entry: int
     mapping: TableMapping
     proof: Proof
+    round_trip: RoundTrip | None = None
     inserted: int = 0
     updated: int = 0
     deleted: int = 0

@@ -5,6 +5,7 @@ Nothing is read at import. The environment wins over the file: `MIGRATION_SOURCE
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -49,6 +50,8 @@ _EXAMPLES = {
     "dagster_storage": "dagster_storage: sqlite",
 }
 _CRON_FIELDS = 5
+# What Dagster takes for an e-mail address (dagster._core.utils.is_valid_email), else it won't load.
+_ADDRESS = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}\b")
 
 
 class Settings(BaseModel):
@@ -97,6 +100,16 @@ class Settings(BaseModel):
         if len(value.split()) != _CRON_FIELDS:
             message = "a cron schedule has five fields: minute hour day month weekday"
             raise ValueError(message)
+        return value
+
+    @field_validator("owners")
+    @classmethod
+    def _teams_or_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for place, owner in enumerate(value, start=1):
+            team = owner.startswith("team:") and owner != "team:"
+            if not (team or _ADDRESS.fullmatch(owner)):
+                message = f"entry {place} is neither a team (`team:data`) nor an e-mail address"
+                raise ValueError(message)
         return value
 
     @property

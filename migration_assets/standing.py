@@ -1,21 +1,38 @@
-"""Where tables stand: status by weeks, the proof of this moment, drift of their columns.
+"""Where tables stand: status by weeks, the proof of this moment, what else is found at them.
 
 Everything here only reads, at the source's cuts and at the target.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, LiteralString, NamedTuple
 
-from migration_assets.model import Hold, Proof, TableMapping
+from migration_assets.model import (
+    Cut,
+    Difference,
+    ForeignKeyCheck,
+    Head,
+    Hold,
+    Inspection,
+    RoundTrip,
+    SourceTable,
+    TableMapping,
+    Verified,
+)
 from migration_assets.report.status import Status, status
 from migration_assets.source import cut as cuts
+from migration_assets.source.catalog import select
 from migration_assets.source.reader import catalog_in, table_in
 from migration_assets.step import ROUNDS, Migration, cut_for, drift_of, overtaken
 from migration_assets.target import ledger
-from migration_assets.target.connection import connect, transaction, translated
+from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.verify.expect import expect
+from migration_assets.verify.foreign_keys import check_foreign_keys
 from migration_assets.verify.prove import prove
+from migration_assets.verify.round_trip import round_trip
+from migration_assets.verify.schema import columns_differ, compare_schema
+
+_SNAPSHOT: LiteralString = "REPEATABLE READ READ ONLY"
 
 
 def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
@@ -68,26 +85,120 @@ def heads_and_holds(migration: Migration) -> tuple[dict[str, date], dict[str, Ho
         )
 
 
-def verify(migration: Migration, table: str) -> tuple[Proof, TableMapping] | None:
-    """Prove a table against its head's cut as it stands now; None before its first load.
+def verify(migration: Migration, table: str) -> Verified | None:
+    """Prove a table against its head's cut as it stands now, and inspect it; None if never loaded.
 
     Both sides are read whole; the target in one REPEATABLE READ snapshot, read only, which opens
     after the cut was read: a snapshot that waits for that would hold back the server's clean-up.
     """
-    where = f"table {table}"
-    with connect(migration.target) as connection, translated(where):
-        if not ledger.exists(connection):
-            return None
-        for _ in range(ROUNDS):
-            head = ledger.head(connection, migration.source, table)
-            if head is None:
-                return None
-            mapping = ledger.sealed_mapping(connection, head.mapping_hash)
-            cut = cuts.find(migration.state, migration.source, head.cut)
-            cuts.check(cut)
-            shape = table_in(cut, table)
-            expected = expect(cut, shape, mapping)
-            with transaction(connection, "REPEATABLE READ READ ONLY"):
-                if ledger.head(connection, migration.source, table) == head:
-                    return prove(connection, mapping, cut, shape, expected)[0], mapping
-    raise overtaken(where)
+    with connect(migration.target) as connection, translated(f"table {table}"):
+        for found in _at_head(migration, connection, table):
+            expected = expect(found.cut, found.shape, found.mapping)
+            with transaction(connection, _SNAPSHOT):
+                if _still(migration, connection, found):
+                    proof, _ = prove(connection, found.mapping, found.cut, found.shape, expected)
+                    inspection = _inspect(migration, connection, found, read_back=None)
+                    return Verified(proof=proof, mapping=found.mapping, inspection=inspection)
+    return None
+
+
+def inspect(
+    migration: Migration, table: str, *, read_back: RoundTrip | None = None
+) -> Inspection | None:
+    """Read a sample back, compare schemas, check foreign keys: all that needs no reading in full.
+
+    Against the cut of the table's head; None before its first load. `read_back` stands in for
+    the sample where a move has just read one back.
+    """
+    with connect(migration.target) as connection, translated(f"table {table}"):
+        for found in _at_head(migration, connection, table):
+            with transaction(connection, _SNAPSHOT):
+                if _still(migration, connection, found):
+                    return _inspect(migration, connection, found, read_back=read_back)
+    return None
+
+
+class _AtHead(NamedTuple):
+    """A table with its head, and the cut and mapping at which it stands."""
+
+    head: Head
+    mapping: TableMapping
+    cut: Cut
+    shape: SourceTable
+
+
+def _at_head(migration: Migration, connection: Connection, table: str) -> Iterator[_AtHead]:
+    """Yield where the table stands, again after another run has moved it meanwhile.
+
+    Ends at once before the first load; raises when it was moved too often.
+    """
+    if not ledger.exists(connection):
+        return
+    for _ in range(ROUNDS):
+        head = ledger.head(connection, migration.source, table)
+        if head is None:
+            return
+        cut = cuts.find(migration.state, migration.source, head.cut)
+        cuts.check(cut)
+        mapping = ledger.sealed_mapping(connection, head.mapping_hash)
+        yield _AtHead(head, mapping, cut, table_in(cut, table))
+    raise overtaken(f"table {table}")
+
+
+def _still(migration: Migration, connection: Connection, found: _AtHead) -> bool:
+    """Tell whether the table's head is, in this snapshot, the one that was looked at."""
+    return ledger.head(connection, migration.source, found.mapping.table) == found.head
+
+
+def _inspect(
+    migration: Migration, connection: Connection, found: _AtHead, *, read_back: RoundTrip | None
+) -> Inspection:
+    newest, drift = _drift(migration, found.mapping)
+    schema = compare_schema(connection, found.mapping, cut_week=newest, drift=drift)
+    return Inspection(
+        week=found.head.week,
+        mapping=found.mapping,
+        round_trip=read_back or _read_back(connection, found),
+        schema=schema,
+        foreign_keys=_foreign_keys(migration, connection, found),
+    )
+
+
+def _drift(migration: Migration, mapping: TableMapping) -> tuple[date, list[str]]:
+    """Name how the newest cut differs from the mapping: what the next load will meet."""
+    newest = cuts.cuts(migration.state, migration.source)[-1]
+    table = catalog_in(newest).table(mapping.table)
+    gone = [f"table {mapping.table} is gone"]
+    return newest.week, drift_of(mapping, table) if table else gone
+
+
+def _read_back(connection: Connection, found: _AtHead) -> RoundTrip:
+    if not columns_differ(connection, found.mapping):
+        return round_trip(
+            connection, found.mapping, found.cut, found.shape, target_rows=found.head.rows
+        )
+    what = "nothing could be read back: the target's columns are not those of the mapping"
+    return RoundTrip(
+        week=found.cut.week,
+        cut=found.cut.id,
+        changed_rows=0,
+        sampled_rows=0,
+        differences=(Difference(key="", what=what),),
+    )
+
+
+def _foreign_keys(
+    migration: Migration, connection: Connection, found: _AtHead
+) -> tuple[ForeignKeyCheck, ...]:
+    if not found.shape.foreign_keys:
+        return ()
+    settings = migration.settings
+    catalog = select(catalog_in(found.cut), settings.include, settings.exclude)
+    return check_foreign_keys(
+        connection,
+        found.mapping,
+        found.cut,
+        found.shape,
+        tables={t.name for t in catalog.tables},
+        left_out=catalog.left_out,
+    )

@@ -13,12 +13,13 @@ from dagster import BetaWarning, PreviewWarning
 
 from migration_assets.defs.assets import aurora_schema, source_cut
 from migration_assets.defs.io_manager import DeltaIOManager
+from migration_assets.defs.metadata import attributed, source_address, target_address
 from migration_assets.defs.partitions import weekly
 from migration_assets.defs.report import report_sensors, report_spec
 from migration_assets.defs.resources import MigrationResource, state_of
 from migration_assets.defs.schedules import weekly_job, weekly_schedule
 from migration_assets.defs.sensors import catch_up_sensor
-from migration_assets.defs.tables import aurora_asset, delta_asset
+from migration_assets.defs.tables import table_assets
 from migration_assets.mapping.names import asset_name
 from migration_assets.model import Catalog
 from migration_assets.settings import Settings, load
@@ -56,7 +57,8 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
     """Build the definitions; the source is only opened if its catalog was never cached."""
     state = state_of(settings)
     weeks = calendar(settings, state, now)
-    catalog = select(known_catalog(settings, state), settings.include, settings.exclude)
+    known = known_catalog(settings, state)
+    catalog = select(known, settings.include, settings.exclude)
     names = [t.name for t in catalog.tables]
     partitions = weekly(weeks)
     job = weekly_job()
@@ -64,20 +66,21 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
         # Partitioned checks are a preview in this release of Dagster, which is pinned.
         warnings.simplefilter("ignore", PreviewWarning)
         warnings.simplefilter("ignore", BetaWarning)
-        tables = [
-            asset
-            for table in catalog.tables
-            for asset in (
-                delta_asset(table=table, partitions=partitions),
-                aurora_asset(table=table, partitions=partitions),
-            )
-        ]
+        tables = table_assets(settings, known, catalog, partitions)
         shared = [
-            source_cut(partitions, frozenset(names)),
-            aurora_schema(partitions),
+            attributed(
+                source_cut(partitions, frozenset(names)),
+                settings,
+                source_cut,
+                source_address(settings),
+            ),
+            attributed(
+                aurora_schema(partitions), settings, aurora_schema, target_address(settings)
+            ),
         ]
+        report = report_spec(partitions, names)
         return dg.Definitions(
-            assets=[*shared, *tables, report_spec(partitions, names)],
+            assets=[*shared, *tables, report.merge_attributes(owners=settings.owners)],
             jobs=[job],
             sensors=[*report_sensors(names), catch_up_sensor(job, weeks, settings, names)],
             schedules=[weekly_schedule(job, weeks, settings, names)],

@@ -1,19 +1,32 @@
-"""The three proofs of a table as asset checks: what was compared, and where it differs."""
+"""A table's asset checks: their specs, and results for people as Dagster's own.
 
-from collections.abc import Iterator
+The proofs and the round trip block; schema and foreign keys don't, and the latter only warn: what
+is wrong with them no load can mend.
+"""
+
+from collections.abc import Container, Iterable, Iterator
 
 import dagster as dg
 
-from migration_assets.errors import MigrationError
-from migration_assets.model import Proof
+from migration_assets.report.checks import (
+    CONTENT_DIGEST,
+    FOREIGN_KEYS,
+    PROOFS,
+    QUARANTINE,
+    ROUND_TRIP,
+    ROW_COUNT,
+    SCHEMA,
+    Result,
+)
 
-ROW_COUNT = "row_count"
-CONTENT_DIGEST = "content_digest"
-QUARANTINE = "quarantine"
+BLOCKING = frozenset({*PROOFS, ROUND_TRIP})
 DESCRIPTIONS = {
     ROW_COUNT: "Rows in the cut = rows on the target + rows in quarantine.",
     CONTENT_DIGEST: "Every fitting row of the cut stands on the target, cell for cell.",
     QUARANTINE: "Rows that don't fit, recomputed from the cut, are exactly those in quarantine.",
+    ROUND_TRIP: "Changed rows and a sample, read back from the target, are the raw cut's.",
+    SCHEMA: "Columns, key and indexes stand as the mapping made them; the source hasn't drifted.",
+    FOREIGN_KEYS: "The source's foreign keys could be created: every row has its parent.",
 }
 
 
@@ -21,73 +34,41 @@ def specs(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> list[
     """Return the check specs of one table's asset."""
     return [
         dg.AssetCheckSpec(
-            name, asset=asset, description=text, blocking=True, partitions_def=partitions
+            name,
+            asset=asset,
+            description=text,
+            blocking=name in BLOCKING,
+            partitions_def=partitions,
         )
         for name, text in DESCRIPTIONS.items()
     ]
 
 
 def results(
-    asset: dg.AssetKey, proof: Proof, *, selected: set[str], show_keys: bool
+    asset: dg.AssetKey, found: Iterable[Result], *, selected: Container[str]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Yield the selected checks' results from a proof."""
-    passed = {
-        ROW_COUNT: proof.rows_equal,
-        CONTENT_DIGEST: proof.digest_equal,
-        QUARANTINE: proof.quarantine_equal,
-    }
-    for name, holds in passed.items():
-        if name in selected:
+    """Yield the selected ones of these results as Dagster's."""
+    for result in found:
+        if result.name in selected:
             yield dg.AssetCheckResult(
                 asset_key=asset,
-                check_name=name,
-                passed=holds,
-                metadata=_metadata(name, proof, show_keys=show_keys),
+                check_name=result.name,
+                passed=result.passed,
+                severity=_severity(result.name),
+                description=result.sentence,
+                metadata=_metadata(result),
             )
 
 
-def _metadata(name: str, proof: Proof, *, show_keys: bool) -> dict[str, dg.MetadataValue]:
-    values: dict[str, dg.MetadataValue] = {
-        "head_week": dg.MetadataValue.text(proof.week.isoformat()),
-        "source_rows": dg.MetadataValue.int(proof.source_rows),
-        "target_rows": dg.MetadataValue.int(proof.target_rows),
-        "quarantined_rows": dg.MetadataValue.int(proof.quarantined_rows),
+def _severity(name: str) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.WARN if name == FOREIGN_KEYS else dg.AssetCheckSeverity.ERROR
+
+
+def _metadata(result: Result) -> dict[str, dg.MetadataValue]:
+    lines = "\n".join(f"- {line}" for line in result.lines)
+    return {
+        **{name: dg.MetadataValue.int(number) for name, number in result.numbers.items()},
+        **{name: dg.MetadataValue.text(text) for name, text in result.texts.items()},
+        **({"differences": dg.MetadataValue.md(lines)} if lines else {}),
+        "to_do": dg.MetadataValue.text(result.to_do),
     }
-    if name == CONTENT_DIGEST:
-        values |= {
-            "algorithm": dg.MetadataValue.text(proof.algorithm),
-            "source_digest": dg.MetadataValue.text(_hexadecimal(proof.source_total)),
-            "target_digest": dg.MetadataValue.text(_hexadecimal(proof.target_total)),
-        }
-    if name == QUARANTINE:
-        values["unfit_rows_in_cut"] = dg.MetadataValue.int(proof.unfit_rows)
-    if proof.differences:
-        lines = [d.text(show_key=show_keys) for d in proof.differences]
-        values["differences"] = dg.MetadataValue.md("\n".join(f"- {line}" for line in lines))
-    return values
-
-
-def _hexadecimal(total: int) -> str:
-    """Render a sum of hashes for people: its lowest 64 bits; exact sums were compared."""
-    return f"{total % (1 << 64):016x}"
-
-
-def failures(
-    asset: dg.AssetKey, error: MigrationError, *, selected: set[str]
-) -> Iterator[dg.AssetCheckResult]:
-    """Yield the selected checks as failed: a step that stopped has proved nothing."""
-    for name in DESCRIPTIONS:
-        if name in selected:
-            yield dg.AssetCheckResult(
-                asset_key=asset,
-                check_name=name,
-                passed=False,
-                description=error.what,
-                metadata={
-                    "error": type(error).__name__,
-                    "what": error.what,
-                    "where": error.where,
-                    "expected": error.expected,
-                    "to_do": error.hint,
-                },
-            )

@@ -1,7 +1,8 @@
 """The two assets of each source table: its delta, and its copy on the target with its proofs."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
+from types import MappingProxyType
 
 import dagster as dg
 
@@ -14,11 +15,40 @@ from migration_assets.defs.assets import (
     TARGET_POOL,
     failure,
 )
-from migration_assets.errors import MigrationError, StateError
-from migration_assets.mapping.names import asset_name
-from migration_assets.model import Delta, Moved, Outcome, Proof, SourceTable, TableMapping
-from migration_assets.standing import verify
+from migration_assets.defs.metadata import (
+    Stopwatch,
+    copy_metadata,
+    delta_metadata,
+    described,
+    relation,
+    source_link,
+    table_name,
+    tags,
+    target_address,
+    target_database,
+)
+from migration_assets.errors import MigrationError, StateError, TransientError
+from migration_assets.mapping.names import allocate, asset_name
+from migration_assets.model import Catalog, Delta, Moved, Outcome, SourceTable
+from migration_assets.report.checks import (
+    FOREIGN_KEYS,
+    MOVED,
+    NOW,
+    PROOFS,
+    ROUND_TRIP,
+    SCHEMA,
+    STORED,
+    Asked,
+    Result,
+    of_error,
+    of_inspection,
+    of_proof,
+    of_round_trip,
+)
+from migration_assets.settings import Settings
+from migration_assets.standing import inspect, verify
 from migration_assets.step import Migration, carry, make_delta
+from migration_assets.target.connection import database_of
 
 ACKNOWLEDGE_TAG = "migration/acknowledge"  # comma-separated guards that one run may pass
 
@@ -33,8 +63,36 @@ def aurora_key(table: str) -> dg.AssetKey:
     return dg.AssetKey(["aurora", asset_name(table)])
 
 
+def table_assets(
+    settings: Settings,
+    known: Catalog,
+    chosen: Catalog,
+    partitions: dg.PartitionsDefinition[str],
+) -> list[dg.AssetsDefinition]:
+    """Return both assets of every chosen table; all that are known decide what each is called."""
+    on_target = allocate(known.tables)
+    database, address = target_database(settings), target_address(settings)
+    found: list[dg.AssetsDefinition] = []
+    for table in chosen.tables:
+        # The name that a first load would choose; once there is one, it says what it chose.
+        name = relation(database, settings.target_schema, on_target[table.name].table)
+        found += [
+            delta_asset(table=table, partitions=partitions, owners=settings.owners),
+            aurora_asset(
+                table=table,
+                partitions=partitions,
+                owners=settings.owners,
+                metadata=address | table_name(name),
+            ),
+        ]
+    return found
+
+
 def delta_asset(
-    *, table: SourceTable, partitions: dg.PartitionsDefinition[str]
+    *,
+    table: SourceTable,
+    partitions: dg.PartitionsDefinition[str],
+    owners: Sequence[str] = (),
 ) -> dg.AssetsDefinition:
     """Return the asset of a table's weekly delta."""
 
@@ -48,7 +106,11 @@ def delta_asset(
         io_manager_key="delta_io_manager",
         pool=SOURCE_POOL,
         retry_policy=RETRIES,
-        description=f"Rows of `{table.name}` that changed since the table's head, in target types.",
+        owners=owners,
+        tags=tags(table),
+        metadata=source_link(delta_asset),
+        description=f"Rows of `{table.name}` that changed since the table's head, in target types."
+        f" {described(table)}",
     )
     def _delta(
         context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
@@ -57,27 +119,17 @@ def delta_asset(
             delta = make_delta(migration, table.name, date.fromisoformat(context.partition_key))
         except MigrationError as error:
             raise failure(error) from error
-        return dg.Output(delta, metadata=_delta_metadata(delta))
+        return dg.Output(delta, metadata=delta_metadata(delta))
 
     return _delta
 
 
-def _delta_metadata(delta: Delta) -> dict[str, dg.MetadataValue]:
-    return {
-        "dagster/row_count": dg.MetadataValue.int(delta.changes),
-        "scope": dg.MetadataValue.text(delta.scope.value),
-        "base_cut": dg.MetadataValue.text(delta.base_cut or "none: first load"),
-        "cut": dg.MetadataValue.text(delta.cut),
-        "inserts": dg.MetadataValue.int(delta.inserts),
-        "updates": dg.MetadataValue.int(delta.updates),
-        "deletes": dg.MetadataValue.int(delta.deletes),
-        "entering_quarantine": dg.MetadataValue.int(delta.misfits_in),
-        "leaving_quarantine": dg.MetadataValue.int(delta.misfits_out),
-    }
-
-
 def aurora_asset(
-    *, table: SourceTable, partitions: dg.PartitionsDefinition[str]
+    *,
+    table: SourceTable,
+    partitions: dg.PartitionsDefinition[str],
+    owners: Sequence[str] = (),
+    metadata: Mapping[str, dg.MetadataValue] = MappingProxyType({}),
 ) -> dg.AssetsDefinition:
     """Return the asset that moves a table to a week's cut, and its checks, in one op.
 
@@ -95,7 +147,11 @@ def aurora_asset(
                 skippable=True,
                 group_name="aurora",
                 kinds={"postgres"},
-                description=f"`{table.name}` on the target, standing at exactly one cut.",
+                owners=owners,
+                tags=tags(table),
+                metadata={**source_link(aurora_asset), **metadata},
+                description=f"`{table.name}` on the target, standing at exactly one cut."
+                f" {described(table)}",
             )
         ],
         check_specs=checks.specs(key, partitions),
@@ -109,77 +165,93 @@ def aurora_asset(
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         execution = context.op_execution_context
         selected = {k.name for k in execution.selected_asset_check_keys}
-        show_keys = migration.settings.show_keys
+        asked = Asked(
+            table=table.name,
+            week=date.fromisoformat(context.partition_key),
+            show_keys=migration.settings.show_keys,
+        )
         try:
             if key in execution.selected_asset_keys:
-                moved = _move(context, migration, table.name)
-                proof = moved.proof
-                yield dg.MaterializeResult(asset_key=key, metadata=_metadata(moved))
+                stopwatch = Stopwatch()
+                moved = _move(context, migration, asked, stopwatch)
+                database = database_of(migration.target.url)
+                shown = copy_metadata(moved, database=database, stopwatch=stopwatch)
+                yield dg.MaterializeResult(asset_key=key, metadata=shown)
+                found = after_move(migration, asked, moved)
             else:
-                proof = _verify(migration, table.name)
+                found = checked_alone(migration, asked, selected)
         except MigrationError as error:
-            yield from checks.failures(key, error, selected=selected)
+            yield from checks.results(key, of_error(asked, error), selected=selected)
             raise failure(error) from error
-        yield from checks.results(key, proof, selected=selected, show_keys=show_keys)
+        yield from checks.results(key, found, selected=selected)
 
     return _aurora
 
 
-def _move(context: dg.AssetExecutionContext, migration: Migration, table: str) -> Moved:
+def _move(
+    context: dg.AssetExecutionContext, migration: Migration, asked: Asked, stopwatch: Stopwatch
+) -> Moved:
     tag = context.run.tags.get(ACKNOWLEDGE_TAG, "")
     return carry(
         migration,
-        table,
-        date.fromisoformat(context.partition_key),
+        asked.table,
+        asked.week,
         run=context.run.run_id,
         acknowledged=frozenset(name.strip() for name in tag.split(",") if name.strip()),
+        at=stopwatch,
     )
 
 
-def _verify(migration: Migration, table: str) -> Proof:
-    verified = verify(migration, table)
+def after_move(migration: Migration, asked: Asked, moved: Moved) -> list[Result]:
+    """Return all checks' results of a step; what failed after its commit does not undo it."""
+    covered = moved.outcome is Outcome.COVERED
+    results = of_proof(asked, moved.proof, basis=STORED if covered else MOVED)
+    try:
+        found = inspect(migration, asked.table, read_back=moved.round_trip)
+    except MigrationError as error:
+        if covered and isinstance(error, TransientError):
+            raise  # nothing was moved, so all of it may be tried again
+        if moved.round_trip is None:
+            return [*results, *of_error(asked, error, (ROUND_TRIP, SCHEMA, FOREIGN_KEYS))]
+        read_back = of_round_trip(asked, moved.round_trip, moved=True)
+        return [*results, read_back, *of_error(asked, error, (SCHEMA, FOREIGN_KEYS))]
+    if found is None:
+        raise _never_loaded(asked)
+    return [*results, *of_inspection(asked, found, moved=not covered)]
+
+
+def checked_alone(migration: Migration, asked: Asked, selected: Collection[str]) -> list[Result]:
+    """Return checks' results of a table as it stands now, read in full only for the proofs."""
+    if not any(name in selected for name in PROOFS):
+        inspection = inspect(migration, asked.table)
+        if inspection is None:
+            raise _never_loaded(asked)
+        _refuse_later_week(asked, inspection.week)
+        return of_inspection(asked, inspection, moved=False)
+    verified = verify(migration, asked.table)
     if verified is None:
+        raise _never_loaded(asked)
+    _refuse_later_week(asked, verified.proof.week)
+    return [
+        *of_proof(asked, verified.proof, basis=NOW),
+        *of_inspection(asked, verified.inspection, moved=False),
+    ]
+
+
+def _never_loaded(asked: Asked) -> StateError:
+    return StateError(
+        what="the table was never loaded",
+        where=f"table {asked.table}",
+        hint=f"materialize {aurora_key(asked.table).to_user_string()} first",
+    )
+
+
+def _refuse_later_week(asked: Asked, head: date) -> None:
+    """Let no check turn green for a week that the table was not carried to."""
+    if head < asked.week:
         raise StateError(
-            what="the table was never loaded",
-            where=f"table {table}",
-            hint=f"materialize {aurora_key(table).to_user_string()} first",
+            what=f"this week was not carried yet: the table stands at {head}",
+            where=f"table {asked.table}, week {asked.week}",
+            expected="a week that the table's head covers",
+            hint=f"materialize {aurora_key(asked.table).to_user_string()} for this week",
         )
-    return verified[0]
-
-
-def _metadata(moved: Moved) -> dict[str, dg.MetadataValue]:
-    proof, mapping = moved.proof, moved.mapping
-    state = (
-        f"covered by the head at {proof.week}"
-        if moved.outcome is Outcome.COVERED
-        else f"moved to {proof.week}"
-    )
-    return {
-        "dagster/row_count": dg.MetadataValue.int(proof.target_rows),
-        "dagster/column_schema": dg.MetadataValue.table_schema(_table_schema(mapping)),
-        "dagster/relation_identifier": dg.MetadataValue.text(
-            f"{mapping.target_schema}.{mapping.target_table}"
-        ),
-        "state": dg.MetadataValue.text(state),
-        "ledger_entry": dg.MetadataValue.int(moved.entry),
-        "source_rows": dg.MetadataValue.int(proof.source_rows),
-        "inserted": dg.MetadataValue.int(moved.inserted),
-        "updated": dg.MetadataValue.int(moved.updated),
-        "deleted": dg.MetadataValue.int(moved.deleted),
-        "quarantined": dg.MetadataValue.int(proof.quarantined_rows),
-        "displaced": dg.MetadataValue.int(moved.displaced),
-    }
-
-
-def _table_schema(mapping: TableMapping) -> dg.TableSchema:
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                name=c.target,
-                type=c.type.sql,
-                description=f"{c.name} {c.declared}: {c.evidence}",
-                constraints=dg.TableColumnConstraints(nullable=not c.not_null),
-            )
-            for c in mapping.columns
-        ]
-    )

@@ -6,14 +6,22 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
-from migration_assets.model import Catalog, SourceColumn, SourceIndex, SourceTable
+from migration_assets.model import (
+    Catalog,
+    SourceColumn,
+    SourceForeignKey,
+    SourceIndex,
+    SourceTable,
+)
 from migration_assets.source.connection import quote
 from migration_assets.state import State
 
 _VIRTUAL_OR_STORED = (2, 3)  # `hidden` of generated columns, PRAGMA table_xinfo
 _HIDDEN = 1
+_FOLD = str.maketrans(ascii_uppercase, ascii_lowercase)  # SQLite's names fold ASCII only
 
 
 def read_catalog(
@@ -131,6 +139,7 @@ def _read_table(
         indexes=indexes,
         without_rowid=without_rowid,
         rowid_alias=alias,
+        foreign_keys=_read_foreign_keys(connection, name),
     )
 
 
@@ -183,6 +192,54 @@ def _read_indexes(
     return tuple(sorted(indexes, key=lambda index: index.name)), has_key_index
 
 
+def _read_foreign_keys(connection: sqlite3.Connection, table: str) -> tuple[SourceForeignKey, ...]:
+    """Return the foreign keys in the order of their ids, names as the tables themselves spell them.
+
+    A key that names no columns of its parent means the parent's primary key.
+    """
+    members: dict[int, list[tuple[str, str, str | None]]] = {}
+    for number, _, parent, column, parent_column, *_ in connection.execute(
+        f"PRAGMA foreign_key_list({quote(table)})"
+    ):
+        members.setdefault(number, []).append((parent, column, parent_column))
+    found: list[SourceForeignKey] = []
+    for _, rows in sorted(members.items()):
+        parent = _spelled(connection, rows[0][0])
+        named = tuple(column for _, _, column in rows if column is not None)
+        columns = tuple(column for _, column, _ in rows)
+        parent_columns = _parent_columns(connection, parent, named)
+        known = len(parent_columns) == len(columns)
+        found.append(
+            SourceForeignKey(
+                columns=columns, parent=parent, parent_columns=parent_columns if known else ()
+            )
+        )
+    return tuple(found)
+
+
+def _spelled(connection: sqlite3.Connection, table: str) -> str:
+    """Return a table's name as it was created: a reference may differ in case."""
+    row = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE",
+        (table,),
+    ).fetchone()
+    return str(row[0]) if row else table
+
+
+def _parent_columns(
+    connection: sqlite3.Connection, parent: str, named: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the parent's columns of these names, else its primary key; () where they are gone."""
+    columns = connection.execute(
+        "SELECT name, pk FROM pragma_table_xinfo(?) ORDER BY pk", (parent,)
+    ).fetchall()
+    if not named:
+        return tuple(name for name, key in columns if key)
+    spelled = {name.translate(_FOLD): name for name, _ in columns}
+    folded = [name.translate(_FOLD) for name in named]
+    return tuple(spelled[name] for name in folded if name in spelled)
+
+
 def _fingerprint(tables: list[SourceTable]) -> str:
     """Hash names, declarations and keys: what a mapping depends on."""
     shape = [[t.name, shape_of(t)] for t in tables]
@@ -209,7 +266,14 @@ def loads(document: str) -> Catalog:
 def _load_table(fields: dict[str, Any]) -> SourceTable:
     columns = tuple(SourceColumn(**c) for c in fields.pop("columns"))
     indexes = tuple(_load_index(i) for i in fields.pop("indexes"))
-    return SourceTable(**fields, columns=columns, indexes=indexes)
+    # Catalogs cached before foreign keys were read have none.
+    keys = tuple(_load_foreign_key(k) for k in fields.pop("foreign_keys", ()))
+    return SourceTable(**fields, columns=columns, indexes=indexes, foreign_keys=keys)
+
+
+def _load_foreign_key(fields: dict[str, Any]) -> SourceForeignKey:
+    columns, parents = tuple(fields.pop("columns")), tuple(fields.pop("parent_columns"))
+    return SourceForeignKey(**fields, columns=columns, parent_columns=parents)
 
 
 def _load_index(fields: dict[str, Any]) -> SourceIndex:

@@ -1,11 +1,13 @@
 """Read a cut: its catalog, and a table's rows, every value with its exact class and bytes."""
 
+import sqlite3
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from migration_assets.errors import SourceError
 from migration_assets.mapping.names import TableNames, allocate
-from migration_assets.model import Catalog, Cut, RawRow, SourceTable
+from migration_assets.mapping.values import storage_class
+from migration_assets.model import Catalog, Cut, RawRow, SourceTable, SqliteValue
 from migration_assets.source.catalog import read_catalog
 from migration_assets.source.connection import open_cut, quote, translated
 
@@ -37,6 +39,53 @@ def catalog_in(cut: Cut) -> Catalog:
 def names_in(cut: Cut) -> Mapping[str, TableNames]:
     """Return what every table of a cut is called on the target: they share one namespace."""
     return allocate(catalog_in(cut).tables)
+
+
+def row_by_key(
+    connection: sqlite3.Connection, table: SourceTable, key: Mapping[str, SqliteValue]
+) -> RawRow | None:
+    """Return the row of the open cut with that key, as storage class and bytes; None if none has.
+
+    The comparison under the column's own collation lets its index serve; BINARY decides.
+    """
+    conditions = [
+        f"t.{c} = ?{i} AND t.{c} = ?{i} COLLATE BINARY AND typeof(t.{c}) = ?{i + 1}"
+        for i, c in zip(range(1, 2 * len(key), 2), map(quote, key), strict=True)
+    ]
+    return connection.execute(
+        f"SELECT {column_list(table, 't')} FROM main.{quote(table.name)} AS t"
+        f" WHERE {' AND '.join(conditions)}",
+        [part for value in key.values() for part in (value, storage_class(value))],
+    ).fetchone()
+
+
+def row_exists(
+    connection: sqlite3.Connection, table: str, values: Mapping[str, SqliteValue]
+) -> bool:
+    """Tell whether the open cut has a row that SQLite takes for equal in these columns."""
+    conditions = " AND ".join(f"{quote(name)} = ?" for name in values)
+    row = connection.execute(
+        f"SELECT 1 FROM main.{quote(table)} WHERE {conditions} LIMIT 1", tuple(values.values())
+    ).fetchone()
+    return row is not None
+
+
+def orphans(cut: Cut, table: SourceTable) -> list[int] | None:
+    """Count the rows without their parent, by foreign key; None where SQLite can't check them.
+
+    It can't where a key's columns are no unique key of the parent.
+    """
+    counts = [0] * len(table.foreign_keys)
+    with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
+        try:
+            found = connection.execute(f"PRAGMA foreign_key_check({quote(table.name)})")
+            for _, _, _, number in found:
+                counts[number] += 1
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR:
+                raise
+            return None
+    return counts
 
 
 def table_in(cut: Cut, name: str) -> SourceTable:

@@ -68,6 +68,27 @@ class Target:
         return f"{parts.get('host', 'localhost')}/{parts.get('dbname', '')}"
 
 
+def database_of(url: str) -> str:
+    """Return the database that a URL names; empty where it names none, or can't be read."""
+    return str(_parts(url).get("dbname") or "")
+
+
+def address_of(url: str) -> str:
+    """Return where a URL leads, without user, password or parameters; empty where it can't."""
+    parts = _parts(url)
+    host, port = parts.get("host"), parts.get("port")
+    if not host:
+        return ""
+    return f"postgresql://{host}{f':{port}' if port else ''}/{parts.get('dbname', '')}"
+
+
+def _parts(url: str) -> dict[str, str | int | None]:
+    """Take a URL apart; one that can't be read has no parts here, and is named when connecting."""
+    with suppress(psycopg.ProgrammingError):
+        return dict(conninfo.conninfo_to_dict(url))
+    return {}
+
+
 def target_of(settings: Settings, url: str | None = None) -> Target:
     """Return the target that the settings name; `url` stands in where it is embedded."""
     return Target(

@@ -72,9 +72,14 @@ def _plain(column: ColumnMapping) -> sql.Composable:
     return sql.Identifier(column.target)
 
 
+def folds(column: ColumnMapping) -> bool:
+    """Tell whether an index that folds case holds an expression of this column: text has case."""
+    return column.type.kind is Kind.TEXT
+
+
 def _folded(column: ColumnMapping) -> sql.Composable:
     """Fold ASCII only, as SQLite's NOCASE does; other types have no case."""
-    if column.type.kind is not Kind.TEXT:
+    if not folds(column):
         return _plain(column)
     return sql.SQL('pg_catalog.lower({} COLLATE pg_catalog."C")').format(_plain(column))
 

@@ -24,6 +24,7 @@ from migration_assets.model import (
     Moved,
     Outcome,
     Proof,
+    RoundTrip,
     Scope,
     SourceTable,
     TableMapping,
@@ -42,6 +43,7 @@ from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
 from migration_assets.verify.prove import prove, target_digest
+from migration_assets.verify.round_trip import round_trip
 
 _QUARANTINE_HINT = (
     "if somebody changed migration.quarantine, `--acknowledge foreign_writes` makes this table's"
@@ -110,6 +112,8 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         step.at("quarantined")
         proof, digest = _prove(connection, step, applied)
         step.at("proved")
+        read_back = _read_back(connection, step, proof)
+        step.at("read_back")
         ledger.seal(connection, step.mapping)
         entry = ledger.write(
             connection,
@@ -131,6 +135,7 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         entry=entry,
         mapping=step.mapping,
         proof=proof,
+        round_trip=read_back,
         inserted=applied.inserted,
         updated=applied.updated,
         deleted=applied.deleted,
@@ -239,6 +244,27 @@ def _prove(connection: Connection, step: Step, applied: Applied) -> tuple[Proof,
         if proof.digest_equal
         else f"materialize delta/{step.mapping.table} for {step.cut.week} again, then the table;"
         " if it stays, keep both cuts and report it",
+    )
+
+
+def _read_back(connection: Connection, step: Step, proof: Proof) -> RoundTrip:
+    """Let the second witness compare rows that this step wrote, and a sample, with the raw cut."""
+    found = round_trip(
+        connection,
+        step.mapping,
+        step.cut,
+        step.table,
+        target_rows=proof.target_rows,
+        delta=step.delta,
+    )
+    if found.holds:
+        return found
+    named = "; ".join(d.text(show_key=step.show_keys) for d in found.differences)
+    raise ProofError(
+        what=f"rows read back from the target are not the cut's: {named}",
+        where=step.where,
+        expected="every value back in its storage class and bytes; nothing was committed",
+        hint="the digests agree, so a type's conversion is wrong: keep both cuts and report it",
     )
 
 

@@ -7,11 +7,12 @@ import dagster as dg
 import pytest
 
 from migration_assets.defs.assets import EVERY_TABLE_HAS_AN_ASSET
-from migration_assets.defs.checks import CONTENT_DIGEST, QUARANTINE, ROW_COUNT
+from migration_assets.defs.checks import BLOCKING
 from migration_assets.defs.partitions import weekly
 from migration_assets.defs.report import MIGRATION_REPORT
 from migration_assets.defs.tables import aurora_key, delta_key
 from migration_assets.errors import SourceError
+from migration_assets.report.checks import CHECKS
 from migration_assets.weeks import Weeks
 from migration_assets_tests.defs.conftest import FIRST_WEEK, MakePipeline, Pipeline, week
 
@@ -161,23 +162,21 @@ def test_definitions_load_before_the_first_week(offline: Pipeline) -> None:
     assert not list(partitions.get_partition_keys())
 
 
-def test_every_table_has_its_three_checks_by_week(offline: Pipeline) -> None:
-    """Blocking ones, partitioned like their asset, with a description each."""
+def test_every_table_has_its_six_checks_by_week(offline: Pipeline) -> None:
+    """Partitioned like their asset, described; those that say whether it is equal block."""
     graph = offline.definitions().resolve_asset_graph()
     keys = {(k.asset_key.to_user_string(), k.name) for k in graph.asset_check_keys}
     assert keys == {
         ("source_cut", EVERY_TABLE_HAS_AN_ASSET),
-        *(
-            (f"aurora/{table}", name)
-            for table in ("customers", "orders")
-            for name in (ROW_COUNT, CONTENT_DIGEST, QUARANTINE)
-        ),
+        *((f"aurora/{table}", name) for table in ("customers", "orders") for name in CHECKS),
     }
     for key in graph.asset_check_keys:
         check = graph.get(key)
         assert check.partitions_def == graph.get(key.asset_key).partitions_def
         assert check.description
-        assert check.blocking == (key.asset_key.path[0] == "aurora")
+        assert check.blocking == (key.asset_key.path[0] == "aurora" and key.name in BLOCKING)
+    assert {"row_count", "content_digest", "quarantine"} < BLOCKING
+    assert not BLOCKING & {"schema", "foreign_keys"}
 
 
 def test_the_weekly_job_carries_everything(offline: Pipeline) -> None:

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from migration_assets.defs.checks import CONTENT_DIGEST, QUARANTINE, ROW_COUNT
 from migration_assets.defs.tables import aurora_key
+from migration_assets.report.checks import CHECKS, CONTENT_DIGEST, QUARANTINE, ROW_COUNT
 from migration_assets.target.embedded import EmbeddedServer, ensure_database
 from migration_assets_tests import independent
 from migration_assets_tests.defs.conftest import MakePipeline, Pipeline, pipelines, week
@@ -32,7 +32,6 @@ INSERT INTO orders VALUES (3, 3, -4);
 DELETE FROM "order lines" WHERE line = 2;
 """
 NO_REFUNDS = "ALTER TABLE public.orders ADD CONSTRAINT no_refunds CHECK (amount >= 0)"
-CHECKS = (ROW_COUNT, CONTENT_DIGEST, QUARANTINE)
 
 
 @pytest.fixture
@@ -145,7 +144,7 @@ def test_one_red_table_stays_one_red_table(pipeline: Pipeline) -> None:
 
 
 def test_a_failed_tables_checks_say_what_happened_and_what_to_do(loaded: Pipeline) -> None:
-    """All three are recorded as failed for the week: what was not proved must not look green."""
+    """All are recorded as failed for the week: what was not proved must not look green."""
     loaded.on_target(NO_REFUNDS)
     checked = loaded.checked(loaded.run(2).run_id)
     for name in CHECKS:
@@ -258,7 +257,10 @@ def test_checks_of_a_table_that_was_never_loaded_say_so(pipeline: Pipeline) -> N
     for name in CHECKS:
         evaluation = checked["aurora/orders", name]
         assert not evaluation.passed
-        assert value(evaluation.metadata, "to_do") == "materialize aurora/orders first"
+        assert value(evaluation.metadata, "to_do") == (
+            "materialize aurora/orders first."
+            f" Command: migration-assets run --week {week(1)} --table orders"
+        )
 
 
 def test_the_acknowledge_tag_lets_a_guard_pass_for_one_run(loaded: Pipeline) -> None:
@@ -331,7 +333,9 @@ def test_a_copy_shows_rows_columns_and_relation(loaded: Pipeline) -> None:
     """Dagster's own metadata names: the catalog shows them without configuration."""
     copy = loaded.materialized(loaded.run(2).run_id)["aurora/orders"]
     assert value(copy, "dagster/row_count") == 3
-    assert value(copy, "dagster/relation_identifier") == "public.orders"
+    database = conninfo.conninfo_to_dict(loaded.target)["dbname"]
+    assert value(copy, "dagster/relation_identifier") == f"{database}.public.orders"
+    assert value(copy, "dagster/table_name") == f"{database}.public.orders"
     schema = copy["dagster/column_schema"]
     assert isinstance(schema, dg.TableSchemaMetadataValue)
     columns = {c.name: (c.type, c.constraints.nullable) for c in schema.schema.columns}

@@ -54,6 +54,7 @@ STAGES = (
     "applied",
     "quarantined",
     "proved",
+    "read_back",
     "written",
     "committed",
 )

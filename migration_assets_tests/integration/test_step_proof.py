@@ -371,7 +371,7 @@ def test_verify_reads_a_table_as_one_moment(make_migration: MakeMigration) -> No
     before = snapshot(migration)
     found = standing.verify(migration, "ware")
     assert found is not None
-    proof, mapping = found
+    proof, mapping, _ = found
     assert (proof.week, proof.source_rows, proof.target_rows) == (week(1), 4, 4)
     assert proof.mapping_hash == mapping.hash
     assert proof.holds

@@ -1,5 +1,6 @@
 """The catalog: what a source declares, read from a real SQLite, and what is left out and why."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -220,3 +221,70 @@ def test_a_typeless_column_of_a_strict_table_keeps_what_it_is_given(
     ]
     assert [c.declared for c in strict.columns] == ["", "INT"]
     assert loose.columns[0].declared == "ANY"
+
+
+FOREIGN_KEYS = """
+CREATE TABLE Parent (A INTEGER PRIMARY KEY, code TEXT UNIQUE);
+CREATE TABLE pair (x INT, y INT, PRIMARY KEY (y, x));
+CREATE TABLE t (
+    id INTEGER PRIMARY KEY, up INT REFERENCES t, p INT REFERENCES parent (a),
+    c TEXT REFERENCES PARENT (Code), i INT, j INT, gone INT REFERENCES nowhere (id),
+    half INT REFERENCES pair, lost INT REFERENCES parent (no_such),
+    FOREIGN KEY (I, j) REFERENCES pair
+);
+"""
+
+
+def test_foreign_keys_are_read_with_names_as_the_tables_spell_them(
+    database: sqlite3.Connection,
+) -> None:
+    """Composite, to itself, without named columns, to a parent or columns that are not there."""
+    table = catalog_of(database, FOREIGN_KEYS).table("t")
+    assert table is not None
+    found = {key.columns: (key.parent, key.parent_columns) for key in table.foreign_keys}
+    assert found == {
+        ("up",): ("t", ("id",)),
+        ("p",): ("Parent", ("A",)),
+        ("c",): ("Parent", ("code",)),
+        ("i", "j"): ("pair", ("y", "x")),
+        ("gone",): ("nowhere", ()),
+        ("half",): ("pair", ()),
+        ("lost",): ("Parent", ()),
+    }
+    assert {key.text for key in table.foreign_keys} >= {"(i, j) → pair (y, x)", "(gone) → nowhere"}
+
+
+def test_a_foreign_keys_place_is_its_id_in_sqlites_own_check(database: sqlite3.Connection) -> None:
+    """The rows that PRAGMA foreign_key_check names by id are counted at the right key."""
+    catalog = catalog_of(
+        database,
+        "CREATE TABLE a (id INTEGER PRIMARY KEY); CREATE TABLE b (id INTEGER PRIMARY KEY);"
+        "CREATE TABLE t (x INT REFERENCES a, y INT REFERENCES b); INSERT INTO t VALUES (1, NULL);",
+    )
+    table = catalog.table("t")
+    assert table is not None
+    ((_, _, parent, number),) = database.execute("PRAGMA foreign_key_check(t)").fetchall()
+    assert (table.foreign_keys[number].columns, parent) == (("x",), "a")
+
+
+def test_a_catalog_cached_before_foreign_keys_were_read_still_loads(
+    database: sqlite3.Connection,
+) -> None:
+    """An upgrade doesn't need the source to show the assets."""
+    catalog = catalog_of(database, FOREIGN_KEYS)
+    assert loads(dumps(catalog)) == catalog
+    document = json.loads(dumps(catalog))
+    for table in document["tables"]:
+        del table["foreign_keys"]
+    old = loads(json.dumps(document))
+    assert names(old) == names(catalog)
+    assert all(table.foreign_keys == () for table in old.tables)
+    assert old.fingerprint == catalog.fingerprint
+
+
+def test_foreign_keys_leave_the_fingerprint_alone(database: sqlite3.Connection) -> None:
+    """A mapping takes nothing from them."""
+    with_key = catalog_of(database, "CREATE TABLE t (a INTEGER PRIMARY KEY, b INT REFERENCES t)")
+    database.execute("DROP TABLE t")
+    without = catalog_of(database, "CREATE TABLE t (a INTEGER PRIMARY KEY, b INT)")
+    assert with_key.fingerprint == without.fingerprint

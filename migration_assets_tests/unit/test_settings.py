@@ -253,3 +253,29 @@ def test_the_target_takes_its_settings_along(tmp_path: Path) -> None:
 def test_the_quarantine_limit_is_the_larger_of_rows_and_share(rows: int, limit: int) -> None:
     """Ten rows, or one in a hundred."""
     assert Settings(source=Path("a"), target="embedded").quarantine_limit(rows) == limit
+
+
+@pytest.mark.parametrize(
+    "owners",
+    [
+        '["team:"]',
+        '["data"]',
+        '["a@b"]',
+        '["team:data", "somebody"]',
+        '["a b@example.com"]',
+        '[""]',
+    ],
+)
+def test_an_owner_is_a_team_or_an_address(tmp_path: Path, owners: str) -> None:
+    """Dagster would refuse the definitions; the entry is named by place, as it may be private."""
+    error = refused(tmp_path, f"{GOOD}owners: {owners}\n")
+    assert "`owners` is wrong" in error.what
+    assert "neither a team (`team:data`) nor an e-mail address" in error.what
+    assert f"entry {owners.count(',') + 1}" in error.what
+    assert error.expected == 'for example `owners: ["team:data"]`'
+
+
+def test_teams_and_addresses_are_owners(tmp_path: Path) -> None:
+    """Several, in the order given."""
+    write(tmp_path, GOOD + 'owners: ["team:data", "team:on call", "ada@example.com"]\n')
+    assert load({}, tmp_path).owners == ("team:data", "team:on call", "ada@example.com")

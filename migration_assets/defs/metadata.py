@@ -1,0 +1,167 @@
+"""What Dagster shows of our assets: typed results turned into metadata, in one place.
+
+The names that start with `dagster/` are Dagster's own: its catalog shows them without being told.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import dagster as dg
+
+from migration_assets.defs.resources import TARGET_DATABASE
+from migration_assets.model import Delta, Moved, Outcome, SourceTable, TableMapping
+from migration_assets.settings import Settings
+from migration_assets.target.connection import address_of, database_of
+
+_PACKAGE = Path(__file__).parents[2]
+
+
+class Stopwatch:
+    """Told each stage's name as it ends, add up the seconds that each one took."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def __call__(self, stage: str) -> None:
+        """Note the end of a stage."""
+        now = time.monotonic()
+        self.seconds[stage] += now - self._last
+        self._last = now
+
+
+def relation(database: str, schema: str, table: str) -> str:
+    """Return a table's name as its database knows it; without the database where none is known."""
+    return ".".join(part for part in (database, schema, table) if part)
+
+
+def target_database(settings: Settings) -> str:
+    """Return the target's database as far as the settings name it: nothing connects for it."""
+    return TARGET_DATABASE if settings.embedded else database_of(settings.target)
+
+
+def table_name(identifier: str) -> dict[str, dg.MetadataValue]:
+    """Return the metadata by which Dagster names a table; the second is its older name."""
+    return {
+        "dagster/table_name": dg.MetadataValue.text(identifier),
+        "dagster/relation_identifier": dg.MetadataValue.text(identifier),
+    }
+
+
+def source_link(function: Callable[..., object]) -> dict[str, dg.MetadataValue]:
+    """Return the link to an asset's code, where it lies on the machine that loads it."""
+    code = function.__code__  # pyright: ignore[reportFunctionMemberAccess] - a plain function
+    file = Path(code.co_filename).resolve()
+    reference = dg.LocalFileCodeReference(
+        file_path=str(file),
+        line_number=code.co_firstlineno,
+        label=file.relative_to(_PACKAGE).as_posix(),
+    )
+    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
+
+
+def attributed(
+    asset: dg.AssetsDefinition,
+    settings: Settings,
+    link: Callable[..., object],
+    metadata: Mapping[str, dg.MetadataValue],
+) -> dg.AssetsDefinition:
+    """Return a shared asset with its owners, a link to the code that makes it, and metadata."""
+    more = {**source_link(link), **metadata}
+    return asset.map_asset_specs(
+        lambda spec: spec.merge_attributes(owners=settings.owners, metadata=more)
+    )
+
+
+def source_address(settings: Settings) -> dict[str, dg.MetadataValue]:
+    """Return the metadata that says where the source is."""
+    return {"dagster/uri": dg.MetadataValue.text(settings.source.resolve().as_uri())}
+
+
+def target_address(settings: Settings) -> dict[str, dg.MetadataValue]:
+    """Return the metadata that says where the target is; no user, no password."""
+    address = "" if settings.embedded else address_of(settings.target)
+    return {"dagster/uri": dg.MetadataValue.text(address)} if address else {}
+
+
+def described(table: SourceTable) -> str:
+    """Say what a table of the source is: its columns, key and foreign keys."""
+    key = f"key ({', '.join(table.key)})" if table.key else "no declared key"
+    said = f"Source table `{table.name}`: {_counted(len(table.columns), 'column')}, {key}"
+    if table.foreign_keys:
+        said += f", {_counted(len(table.foreign_keys), 'foreign key')}"
+    return said + "."
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def tags(table: SourceTable) -> dict[str, str]:
+    """Return the tags by which the tables can be searched."""
+    return {
+        "migration/source": table.source,
+        "migration/key": "declared" if table.key else "none",
+    }
+
+
+def delta_metadata(delta: Delta) -> dict[str, dg.MetadataValue]:
+    """Return what a stored delta holds, by operation, and how large its files are."""
+    size = delta.rows_path.stat().st_size + delta.misfits_path.stat().st_size
+    return {
+        "dagster/row_count": dg.MetadataValue.int(delta.changes),
+        "scope": dg.MetadataValue.text(delta.scope.value),
+        "base_cut": dg.MetadataValue.text(delta.base_cut or "none: first load"),
+        "cut": dg.MetadataValue.text(delta.cut),
+        "inserts": dg.MetadataValue.int(delta.inserts),
+        "updates": dg.MetadataValue.int(delta.updates),
+        "deletes": dg.MetadataValue.int(delta.deletes),
+        "entering_quarantine": dg.MetadataValue.int(delta.misfits_in),
+        "leaving_quarantine": dg.MetadataValue.int(delta.misfits_out),
+        "size_bytes": dg.MetadataValue.int(size),
+    }
+
+
+def copy_metadata(
+    moved: Moved, *, database: str, stopwatch: Stopwatch
+) -> dict[str, dg.MetadataValue]:
+    """Return what a step did to a table, and what stands there now."""
+    proof, mapping = moved.proof, moved.mapping
+    state = (
+        f"covered by the head at {proof.week}"
+        if moved.outcome is Outcome.COVERED
+        else f"moved to {proof.week}"
+    )
+    return {
+        "dagster/row_count": dg.MetadataValue.int(proof.target_rows),
+        "dagster/column_schema": dg.MetadataValue.table_schema(_table_schema(mapping)),
+        **table_name(relation(database, mapping.target_schema, mapping.target_table)),
+        "state": dg.MetadataValue.text(state),
+        "ledger_entry": dg.MetadataValue.int(moved.entry),
+        "source_rows": dg.MetadataValue.int(proof.source_rows),
+        "inserted": dg.MetadataValue.int(moved.inserted),
+        "updated": dg.MetadataValue.int(moved.updated),
+        "deleted": dg.MetadataValue.int(moved.deleted),
+        "quarantined": dg.MetadataValue.int(proof.quarantined_rows),
+        "displaced": dg.MetadataValue.int(moved.displaced),
+        **{
+            f"seconds_until_{stage}": dg.MetadataValue.float(round(seconds, 3))
+            for stage, seconds in stopwatch.seconds.items()
+        },
+    }
+
+
+def _table_schema(mapping: TableMapping) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=c.target,
+                type=c.type.sql,
+                description=f"{c.name} {c.declared}: {c.evidence}",
+                constraints=dg.TableColumnConstraints(nullable=not c.not_null),
+            )
+            for c in mapping.columns
+        ]
+    )

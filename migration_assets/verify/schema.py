@@ -1,0 +1,169 @@
+"""Compare what the target's catalogue says of a table with its sealed mapping.
+
+Names of keys and indexes are the DBA's to change; their columns and uniqueness are not. What the
+target has of its own (columns, indexes, triggers, constraints) is listed and stays.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import NamedTuple, cast
+
+from psycopg import sql
+
+from migration_assets.model import Finding, IndexMapping, SchemaCheck, TableMapping
+from migration_assets.target import ddl
+from migration_assets.target.connection import Connection
+
+_SHOWN_EXTRAS = 20
+_UNDO_AT_SOURCE = "undo the change at the source, or leave the table out with `exclude`"
+
+_NULLABLE = """
+SELECT a.attname FROM pg_attribute AS a
+WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.attnotnull
+"""
+# Columns of a constraint or index in their order; NULL for an expression.
+_INDEXES = """
+SELECT c.relname, i.indisprimary, i.indisunique, i.indisvalid AND i.indpred IS NULL,
+       ARRAY(SELECT a.attname::text
+             FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+             LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+             WHERE k.place <= i.indnkeyatts ORDER BY k.place)
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+WHERE i.indrelid = %s::regclass ORDER BY c.relname
+"""
+_OWN_OBJECTS = """
+SELECT 'trigger ' || tgname FROM pg_trigger WHERE tgrelid = %(t)s::regclass AND NOT tgisinternal
+UNION ALL
+SELECT CASE contype WHEN 'f' THEN 'foreign key ' WHEN 'c' THEN 'check ' ELSE 'constraint ' END
+       || conname
+FROM pg_constraint WHERE conrelid = %(t)s::regclass AND contype IN ('f', 'c', 'x')
+ORDER BY 1
+"""
+
+
+class _Index(NamedTuple):
+    """An index of the target; `usable` if it is valid and covers all rows."""
+
+    name: str
+    primary: bool
+    unique: bool
+    usable: bool
+    columns: tuple[str | None, ...]
+
+
+def compare_schema(
+    connection: Connection, mapping: TableMapping, *, cut_week: date, drift: Iterable[str]
+) -> SchemaCheck:
+    """Name everything of ours that is gone from the target or has become another thing.
+
+    `drift` names how the columns of the newest cut, of `cut_week`, differ from the mapping.
+    """
+    drifted = [Finding(what=f"at the source: {what}", to_do=_UNDO_AT_SOURCE) for what in drift]
+    table = ddl.read_table(connection, mapping)
+    if table is None:
+        gone = Finding(
+            what=f"table {mapping.target_schema}.{mapping.target_table} is gone from the target",
+            to_do="restore it from a backup of the target",
+        )
+        return SchemaCheck(cut_week=cut_week, columns=0, indexes=0, findings=(gone, *drifted))
+    name = ddl.table_name(mapping).as_string(None)
+    indexes = [
+        _Index(*cast("tuple[str, bool, bool, bool]", row[:4]), tuple(cast("list[str]", row[4])))
+        for row in connection.execute(_INDEXES, (name,))
+    ]
+    wanted = ddl.create_indexes(mapping)
+    missing = _missing_indexes(mapping, indexes, wanted)
+    return SchemaCheck(
+        cut_week=cut_week,
+        columns=len(mapping.columns),
+        indexes=len(wanted),
+        findings=(
+            *_columns(mapping, table),
+            *_nullable(connection, mapping, name, table),
+            *missing,
+            *drifted,
+        ),
+        extras=_extras(connection, mapping, table, indexes),
+    )
+
+
+def columns_differ(connection: Connection, mapping: TableMapping) -> bool:
+    """Tell whether the target's columns can't be read by this mapping, or its table is gone."""
+    table = ddl.read_table(connection, mapping)
+    return table is None or bool(ddl.missing_columns(mapping, table))
+
+
+def _columns(mapping: TableMapping, table: ddl.TargetTable) -> list[Finding]:
+    there = dict(table.columns)
+    by_target = {c.target: c for c in mapping.columns}
+    found: list[Finding] = []
+    for target in ddl.missing_columns(mapping, table):
+        kind = by_target[target].type.sql
+        what = (
+            f"column {target} is {there[target]} instead of {kind}"
+            if target in there
+            else f"column {target} ({kind}) is gone"
+        )
+        found.append(Finding(what=what, to_do="undo the change on the target"))
+    return found
+
+
+def _nullable(
+    connection: Connection, mapping: TableMapping, name: str, table: ddl.TargetTable
+) -> list[Finding]:
+    there = {column for column, _ in table.columns}
+    nullable = {str(column) for (column,) in connection.execute(_NULLABLE, (name,))}
+    return [
+        Finding(
+            what=f"column {c.target} is no longer NOT NULL",
+            to_do=sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL")
+            .format(ddl.table_name(mapping), sql.Identifier(c.target))
+            .as_string(None),
+        )
+        for c in mapping.columns
+        if c.not_null and c.target in nullable & there
+    ]
+
+
+def _missing_indexes(
+    mapping: TableMapping, indexes: list[_Index], statements: list[sql.Composed]
+) -> list[Finding]:
+    """Name keys and indexes that no usable one of the target stands for, with what makes them."""
+    made = [statement.as_string(None) for statement in statements]
+    found: list[Finding] = []
+    if mapping.key:
+        key = tuple(mapping.column(name).target for name in mapping.key)
+        statement = made.pop(0)
+        if not any(i.primary and i.columns == key for i in indexes):
+            what = f"the primary key ({', '.join(key)}) is gone"
+            found.append(Finding(what=what, to_do=statement))
+    for wanted, statement in zip(mapping.indexes, made, strict=True):
+        columns = _index_columns(mapping, wanted)
+        if not any(
+            i.usable and i.columns == columns and (i.unique or not wanted.unique) for i in indexes
+        ):
+            kind = "unique index" if wanted.unique else "index"
+            what = f"{kind} {wanted.name} ({', '.join(wanted.columns)}) is gone or not valid"
+            found.append(Finding(what=what, to_do=statement))
+    return found
+
+
+def _index_columns(mapping: TableMapping, index: IndexMapping) -> tuple[str | None, ...]:
+    """Return an index's columns on the target; None where it holds the folded text of one."""
+    members = [(mapping.column(name), name in index.nocase) for name in index.columns]
+    return tuple(None if ddl.folds(c) and folded else c.target for c, folded in members)
+
+
+def _extras(
+    connection: Connection, mapping: TableMapping, table: ddl.TargetTable, indexes: list[_Index]
+) -> tuple[str, ...]:
+    name = ddl.table_name(mapping).as_string(None)
+    ours = {mapping.key_name, *(i.name for i in mapping.indexes)}
+    columns = {c.target for c in mapping.columns}
+    found = [
+        *(f"column {column}" for column, _ in table.columns if column not in columns),
+        *(f"index {i.name}" for i in indexes if i.name not in ours),
+        *(str(row[0]) for row in connection.execute(_OWN_OBJECTS, {"t": name})),
+    ]
+    more = len(found) - _SHOWN_EXTRAS
+    return (*found[:_SHOWN_EXTRAS], *([f"{more} more"] if more > 0 else []))
