@@ -1,0 +1,13 @@
+"""The commands before anything is carried."""
+
+
+def init() -> None:
+    """Write."""
+
+
+def plan() -> None:
+    """Plan."""
+
+
+def doctor() -> None:
+    """Doctor."""
