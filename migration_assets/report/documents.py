@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 from migration_assets.report.answers import Carried, TableProof
+from migration_assets.report.plan import Plan
 from migration_assets.report.status import Status
 
 
@@ -52,6 +53,21 @@ def carried(found: Carried) -> dict[str, Any]:
         "tables": tables,
         "failures": [{"step": step, "reason": why} for step, why in found.failures.items()],
         "problems": list(found.problems),
+    }
+
+
+def plan(found: Plan) -> dict[str, Any]:
+    """Return a whole plan; its tables say what `TablePlan` does."""
+    tables = [
+        {**dataclasses.asdict(table), "head": _day(table.head), "stops": list(table.stops)}
+        for table in found.tables
+    ]
+    return {
+        "source": found.source,
+        "target": {"answered": found.answered, "note": found.note},
+        "stopped": found.stopped,
+        "tables": tables,
+        "left_out": dict(found.left_out),
     }
 
 
