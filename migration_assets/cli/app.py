@@ -21,8 +21,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _flowed(text: str) -> str:
+    """Return a docstring with its paragraphs on one line each, to be wrapped by the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
 for _command in (init, doctor, plan, run, status, verify, ui, demo):
-    app.command()(_command)
+    app.command(help=_flowed(_command.__doc__ or ""))(_command)
 
 
 def main() -> None:

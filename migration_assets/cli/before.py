@@ -1,26 +1,100 @@
 """The commands before anything is carried: write the settings, examine everything, plan."""
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from migration_assets.cli.output import FAILED, AsJson, Tables, answering
+from migration_assets.errors import SettingsError
 
 if TYPE_CHECKING:
     from migration_assets.settings import Settings
     from migration_assets.target.connection import Target
 
 
-def init() -> None:
-    """Write."""
+def init(
+    *,
+    source: Annotated[
+        str | None, typer.Option(help="Path of the SQLite database.", metavar="FILE")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of the target, or env:NAME for a variable that holds it; an embedded"
+            " PostgreSQL by default.",
+            metavar="URL",
+        ),
+    ] = None,
+    target_schema: Annotated[
+        str | None, typer.Option(help="Schema of the target's tables.", metavar="NAME")
+    ] = None,
+    first_week: Annotated[
+        str | None, typer.Option(help="First day of the first week.", metavar="YYYY-MM-DD")
+    ] = None,
+    weeks: Annotated[int | None, typer.Option(help="Number of weeks.", metavar="N")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Where weeks start at midnight.", metavar="ZONE")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Folder of cuts, deltas and reports.", metavar="FOLDER")
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", metavar="", help="Write anew; an existing file is kept as a backup."
+        ),
+    ] = False,
+) -> None:
+    """Look at the source and write a commented migration.yaml into this folder.
+
+    Every setting stands in it with its meaning. A password never does. MIGRATION_SOURCE and
+    MIGRATION_TARGET are taken where the options are missing.
+    """
+    from migration_assets.report import terminal
+    from migration_assets.scaffold import look, write
+    from migration_assets.settings import CONFIG_FILE
+
+    folder = Path.cwd()
+    fields = {
+        "source": source or os.environ.get("MIGRATION_SOURCE") or None,
+        "target": target or os.environ.get("MIGRATION_TARGET") or None,
+        "target_schema": target_schema,
+        "first_week": first_week,
+        "weeks": weeks,
+        "timezone": timezone,
+        "state": state,
+    }
+    if fields["source"] is None:
+        raise SettingsError(
+            what="no source is named",
+            where="option --source",
+            expected="the path of the SQLite database",
+            hint="`migration-assets init --source app.sqlite`",
+        )
+    made = look(fields, os.environ, folder)
+    backup = write(folder / CONFIG_FILE, made.text, force=force)
+    console = terminal.console()
+    named = os.environ.get("MIGRATION_CONFIG")
+    notes = [f"MIGRATION_CONFIG is set: {named} is read, not this file"] if named else []
+    for line in (
+        *made.found,
+        *([f"the older file is kept as {backup.name}"] if backup else []),
+        f"written: {CONFIG_FILE}",
+        *(f"to do: {hint}" for hint in (*made.hints, *notes)),
+        "next: `migration-assets doctor`, then `plan`, then `run`",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def plan(
+    *,
     table: Tables = None,
-    ddl: Annotated[  # noqa: FBT002 - a flag of the command line
-        bool, typer.Option("--ddl", help="Print only the DDL of the first loads.")
+    ddl: Annotated[
+        bool, typer.Option("--ddl", metavar="", help="Print only the DDL of the first loads.")
     ] = False,
-    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+    as_json: AsJson = False,
 ) -> None:
     """Show what will be done, before anything is: keys, types, DDL, rows that will not fit.
 

@@ -17,11 +17,12 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> 
 
 
 def demo(
+    *,
     source: Annotated[
         Path | None, typer.Option(help="Run one week on this SQLite file instead.")
     ] = None,
-    no_ui: Annotated[  # noqa: FBT002 - a flag of the command line
-        bool, typer.Option("--no-ui", help="End without opening Dagster.")
+    no_ui: Annotated[
+        bool, typer.Option("--no-ui", metavar="", help="End without opening Dagster.")
     ] = False,
     weeks: Annotated[int, typer.Option(min=1, max=26, help="Weeks to live through.")] = 6,
     scale: Annotated[int, typer.Option(min=1, help="Size of the made-up business.")] = 1,

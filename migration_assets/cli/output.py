@@ -17,9 +17,12 @@ from migration_assets.errors import MigrationError, TransientError
 
 GOOD, FAILED, MISUSED = 0, 1, 2
 
-AsJson = Annotated[bool, typer.Option("--json", help="Answer one JSON document, for machines.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", metavar="", help="Answer one JSON document, for machines.")
+]
 Tables = Annotated[
-    list[str] | None, typer.Option("--table", help="Only this table; may be given again.")
+    list[str] | None,
+    typer.Option("--table", metavar="NAME", help="Only this table; may be given again."),
 ]
 
 

@@ -20,15 +20,21 @@ if TYPE_CHECKING:
 
 
 def run(
+    *,
     week: Annotated[
-        str | None, typer.Option(help="First day of a complete week; the last one by default.")
+        str | None,
+        typer.Option(
+            metavar="YYYY-MM-DD", help="First day of a complete week; the last one by default."
+        ),
     ] = None,
     table: Tables = None,
     acknowledge: Annotated[
         list[str] | None,
-        typer.Option(help="Let this guard pass for one run (or `all`); may be given again."),
+        typer.Option(
+            metavar="GUARD", help="Let this guard pass for one run (or `all`); may be given again."
+        ),
     ] = None,
-    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+    as_json: AsJson = False,
 ) -> None:
     """Carry one week: take its cut, move every table to it, prove each one.
 
@@ -113,7 +119,7 @@ def _figures(
         return None, f"the week's figures could not be read: {error}"
 
 
-def status(as_json: AsJson = False) -> None:  # noqa: FBT002 - a flag of the command line
+def status(*, as_json: AsJson = False) -> None:
     """Show every table week by week: loads with their figures, heads, what failed and why."""
     from migration_assets.cli.choices import settings_here
     from migration_assets.defs.build import calendar_of, tables_of
@@ -136,12 +142,15 @@ def status(as_json: AsJson = False) -> None:  # noqa: FBT002 - a flag of the com
 
 
 def verify(
+    *,
     week: Annotated[
         str | None,
-        typer.Option(help="Also require that each table stands at this week or later."),
+        typer.Option(
+            metavar="YYYY-MM-DD", help="Also require that each table stands at this week or later."
+        ),
     ] = None,
     table: Tables = None,
-    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+    as_json: AsJson = False,
 ) -> None:
     """Prove tables as they stand now, each against its head's cut; nothing is changed."""
     from migration_assets.cli.choices import complete_week, known_tables, settings_here
