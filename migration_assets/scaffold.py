@@ -58,7 +58,8 @@ def look(
 ) -> Scaffold:
     """Return the settings to start from; `fields` are those that were named.
 
-    `patience` bounds, in seconds, the wait for the target, which may not be there yet. Raises `SettingsError` for a wrong one, and the source's errors where it can't be read.
+    `patience` bounds, in seconds, the wait for the target, which may not be there yet. Raises
+    `SettingsError` for a wrong one, and the source's errors where it can't be read.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     target, hints = _without_password(given.get("target") or EMBEDDED)

@@ -10,6 +10,7 @@ from migration_assets.cli.output import FAILED, AsJson, Tables, answering
 from migration_assets.errors import SettingsError
 
 if TYPE_CHECKING:
+    from migration_assets.doctor import Places
     from migration_assets.settings import Settings
     from migration_assets.target.connection import Target
 
@@ -133,14 +134,61 @@ def _target_to_ask(settings: "Settings") -> "tuple[Target | None, str]":
 
     if not settings.embedded:
         return target_of(settings), ""
-    from migration_assets.defs.resources import TARGET_DATABASE, embedded_folder
+    from migration_assets.defs.resources import TARGET_DATABASE
+
+    url = _running_embedded(settings, TARGET_DATABASE)
+    if url is None:
+        return None, "the embedded target does not run: this is a proposal, loaded tables included"
+    return target_of(settings, url), ""
+
+
+def _running_embedded(settings: "Settings", database: str) -> str | None:
+    """Return the URL of a database of the embedded PostgreSQL; None where it doesn't run."""
+    from migration_assets.defs.resources import embedded_folder
     from migration_assets.target import embedded
 
-    if not embedded.running(embedded_folder(settings)):
-        return None, "the embedded target does not run: this is a proposal, loaded tables included"
-    server = embedded.start(embedded_folder(settings))
-    return target_of(settings, server.url(TARGET_DATABASE)), ""
+    folder = embedded_folder(settings)
+    return embedded.start(folder).url(database) if embedded.running(folder) else None
 
 
-def doctor() -> None:
-    """Doctor."""
+def doctor(*, as_json: AsJson = False) -> None:
+    """Examine settings, source, state folder, target and Dagster; say what to do.
+
+    Nothing is created or changed. Ends with 1 where there is a problem.
+    """
+    from migration_assets.doctor import examine
+    from migration_assets.report import checkup, documents, terminal
+
+    with answering(as_json=as_json) as answer:
+        checks = examine(os.environ, Path.cwd(), _places)
+        if as_json:
+            answer.document = documents.checks(checks)
+        else:
+            checkup.print_checks(checks, terminal.console())
+        if not checkup.healthy(checks):
+            raise typer.Exit(FAILED)
+
+
+def _places(settings: "Settings") -> "Places":
+    """Return where target and Dagster's storage can be asked without starting anything."""
+    from psycopg import conninfo
+
+    from migration_assets.defs.resources import DAGSTER_DATABASE
+    from migration_assets.doctor import Places
+    from migration_assets.target.connection import Target
+
+    host = os.environ.get("DAGSTER_PG_HOST")
+    if host:
+        url = conninfo.make_conninfo(
+            host=host,
+            port=os.environ.get("DAGSTER_PG_PORT"),
+            user=os.environ.get("DAGSTER_PG_USERNAME"),
+            password=os.environ.get("DAGSTER_PG_PASSWORD"),
+            dbname=os.environ.get("DAGSTER_PG_DB"),
+        )
+    else:
+        url = _running_embedded(settings, DAGSTER_DATABASE)
+    return Places(
+        target=_target_to_ask(settings)[0],
+        storage=Target(url=url, patience=settings.connect_patience) if url else None,
+    )

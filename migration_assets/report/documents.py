@@ -1,11 +1,12 @@
 """What the commands answer to machines: the same facts as on the terminal, as plain documents."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
 from migration_assets.report.answers import Carried, TableProof
+from migration_assets.report.checkup import Check, healthy
 from migration_assets.report.plan import Plan
 from migration_assets.report.status import Status
 
@@ -105,6 +106,12 @@ def _proof(found: TableProof, *, show_keys: bool) -> dict[str, Any]:
             for d in proof.differences
         ],
     }
+
+
+def checks(found: Sequence[Check]) -> dict[str, Any]:
+    """Return what `doctor` found, check by check."""
+    listed = [{**dataclasses.asdict(check), "condition": check.condition.value} for check in found]
+    return {"healthy": healthy(found), "checks": listed}
 
 
 def _day(day: date | None) -> str | None:
