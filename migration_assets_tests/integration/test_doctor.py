@@ -299,7 +299,7 @@ def _pump(source: socket.socket, to: socket.socket, *, rename: bool) -> None:
 @pytest.fixture
 def pooler_url(target_url: str) -> Iterator[str]:
     """Return the target's URL through something that answers in the server's name."""
-    port = int(conninfo.conninfo_to_dict(target_url)["port"])
+    port = int(str(conninfo.conninfo_to_dict(target_url)["port"]))
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
