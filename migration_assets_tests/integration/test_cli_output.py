@@ -177,12 +177,11 @@ def at_a_terminal(site: Site, *arguments: str, **variables: str) -> str:
 
 
 def test_colour_is_for_terminals_and_can_be_turned_off(site: Site) -> None:
-    """NO_COLOR turns it off there, and a pipe never gets any."""
-    site.configure(weeks=0)
-    assert COLOUR.search(at_a_terminal(site, "status"))
-    assert not COLOUR.search(at_a_terminal(site, "status", NO_COLOR="1"))
-    assert not COLOUR.search(site.run("status").stderr)
-    assert "`weeks` is wrong" in at_a_terminal(site, "status", NO_COLOR="1")
+    """NO_COLOR turns it off there, bold letters included, and a pipe never gets any."""
+    assert COLOUR.search(at_a_terminal(site, "plan"))
+    assert not COLOUR.search(at_a_terminal(site, "plan", NO_COLOR="1"))
+    assert not COLOUR.search(site.run("plan").stdout)
+    assert "customers → public.customers" in at_a_terminal(site, "plan", NO_COLOR="1")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
