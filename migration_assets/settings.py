@@ -1,4 +1,4 @@
-"""Settings: `migration.yaml` and the environment, typed; a wrong one is named with an example.
+"""Settings: `migration.yaml` and the environment, typed; a wrong one is named by its line.
 
 Nothing is read at import. The environment wins over the file: `MIGRATION_SOURCE`,
 `MIGRATION_TARGET`, `MIGRATION_STATE`, `MIGRATION_FIRST_WEEK`; `MIGRATION_CONFIG` names the file.
@@ -6,15 +6,16 @@ Nothing is read at import. The environment wins over the file: `MIGRATION_SOURCE
 
 import difflib
 import re
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from migration_assets import cron, settings_file
 from migration_assets.errors import SettingsError
 from migration_assets.model import DEFAULT_SOURCE
 
@@ -49,7 +50,6 @@ _EXAMPLES = {
     "catch_up_backoff": "catch_up_backoff: 15",
     "dagster_storage": "dagster_storage: sqlite",
 }
-_CRON_FIELDS = 5
 # What Dagster takes for an e-mail address (dagster._core.utils.is_valid_email), else it won't load.
 _ADDRESS = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}\b")
 
@@ -96,9 +96,9 @@ class Settings(BaseModel):
 
     @field_validator("cron")
     @classmethod
-    def _five_fields(cls, value: str) -> str:
-        if len(value.split()) != _CRON_FIELDS:
-            message = "a cron schedule has five fields: minute hour day month weekday"
+    def _a_schedule(cls, value: str) -> str:
+        message = cron.problem(value)
+        if message:
             raise ValueError(message)
         return value
 
@@ -111,6 +111,19 @@ class Settings(BaseModel):
                 message = f"entry {place} is neither a team (`team:data`) nor an e-mail address"
                 raise ValueError(message)
         return value
+
+    @field_validator("first_week", mode="before")
+    @classmethod
+    def _a_day(cls, value: object) -> object:
+        """Take a day and nothing else: a number would be taken for seconds since 1970."""
+        if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+            return value
+        with suppress(ValueError, TypeError):
+            day = date.fromisoformat(value)  # pyright: ignore[reportArgumentType] - TypeError else
+            if day.isoformat() == value:  # not a week date or one without dashes
+                return day
+        message = "it is not a date: year, month and day, as in 2026-10-04"
+        raise ValueError(message)
 
     @property
     def embedded(self) -> bool:
@@ -129,57 +142,25 @@ def load(environment: Mapping[str, str], folder: Path) -> Settings:
     """
     named = environment.get("MIGRATION_CONFIG")
     file = Path(named) if named else folder / CONFIG_FILE
-    fields: dict[str, Any] = {}
-    if named or file.exists():
-        fields = _read_file(file)
-        for name in ("source", "state"):
-            if isinstance(fields.get(name), str):
-                fields[name] = str(file.parent / fields[name])
-    for variable, name in ENVIRONMENT.items():
-        if environment.get(variable):
-            fields[name] = environment[variable]
-    fields["target"] = _resolve_target(fields.get("target"), environment)
-    origin = str(file) if named or file.exists() else "environment"
-    return _validated({k: v for k, v in fields.items() if v is not None}, origin, folder)
+    found = settings_file.read(file) if named or file.exists() else None
+    fields: dict[str, Any] = dict(found.values) if found else {}
+    for name in ("source", "state"):
+        if isinstance(fields.get(name), str):
+            fields[name] = str(file.parent / fields[name])
+    variables = {name: v for v, name in ENVIRONMENT.items() if environment.get(v)}
+    fields |= {name: environment[variable] for name, variable in variables.items()}
+
+    def where(*place: str | int) -> str:
+        """Name the line or the variable that a setting comes from."""
+        if place and place[0] in variables:
+            return f"environment variable {variables[str(place[0])]}"
+        return found.where(*place) if found else "environment"
+
+    fields["target"] = _resolve_target(fields.get("target"), environment, where("target"))
+    return validated({k: v for k, v in fields.items() if v is not None}, where, folder)
 
 
-def _read_file(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text("utf-8"))
-    except OSError as error:
-        raise SettingsError(
-            what=f"can't be read ({error.strerror})",
-            where=str(file),
-            hint="create it, or unset MIGRATION_CONFIG",
-        ) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise SettingsError(
-            what="not valid YAML",
-            where=f"{file}, line {mark.line + 1}" if mark else str(file),
-            expected="lines such as `source: /var/lib/app/app.sqlite`",
-        ) from None
-    except ValueError as error:  # of a date such as 2026-02-30; YAML makes dates by itself
-        encoded = isinstance(error, UnicodeDecodeError)
-        raise SettingsError(
-            what="not UTF-8" if encoded else "it holds a date that is not in the calendar",
-            where=str(file),
-            expected="a text file in UTF-8"
-            if encoded
-            else f"for example `{_EXAMPLES['first_week']}`",
-        ) from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError(
-            what="not a list of settings",
-            where=str(file),
-            expected="lines such as `source: /var/lib/app/app.sqlite`",
-        )
-    return {str(k): v for k, v in content.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - YAML is untyped until validated
-
-
-def _resolve_target(value: object, environment: Mapping[str, str]) -> object:
+def _resolve_target(value: object, environment: Mapping[str, str], where: str) -> object:
     """Follow `env:NAME`, so that a file need not hold the password."""
     if not isinstance(value, str) or not value.startswith("env:"):
         return value
@@ -187,31 +168,36 @@ def _resolve_target(value: object, environment: Mapping[str, str]) -> object:
     if not environment.get(name):
         raise SettingsError(
             what=f"the environment variable {name} is not set",
-            where="target",
+            where=where,
             expected=f"{name} to hold the target's URL",
             hint=f"export {name}=postgresql://…",
         )
     return environment[name]
 
 
-def _validated(fields: dict[str, Any], origin: str, folder: Path) -> Settings:
+def validated(fields: Mapping[str, Any], where: Callable[..., str], folder: Path) -> Settings:
+    """Return the settings of plain values; `where` names the place of a setting or list item.
+
+    Relative paths start at `folder`. Raises `SettingsError`.
+    """
     for name in ("source", "target"):
         if name not in fields:
             raise SettingsError(
                 what=f"`{name}` is not set",
-                where=origin,
+                where=where(),
                 expected=f"`{_EXAMPLES[name]}` in {CONFIG_FILE}, or MIGRATION_{name.upper()}",
+                hint=f"`migration-assets init` writes a {CONFIG_FILE} to start from",
             )
     try:
         settings = Settings(**fields)
     except ValidationError as error:
-        raise _explain(error, origin) from None
+        raise _explain(error, where) from None
     return settings.model_copy(
         update={"source": folder / settings.source, "state": folder / settings.state}
     )
 
 
-def _explain(error: ValidationError, origin: str) -> SettingsError:
+def _explain(error: ValidationError, where: Callable[..., str]) -> SettingsError:
     """Name the first wrong setting; the value itself is not repeated, it may be a secret."""
     first = error.errors(include_url=False, include_input=False)[0]
     name = str(first["loc"][0])
@@ -219,12 +205,13 @@ def _explain(error: ValidationError, origin: str) -> SettingsError:
         close = difflib.get_close_matches(name, Settings.model_fields, n=1)
         return SettingsError(
             what=f"`{name}` is no setting",
-            where=origin,
+            where=where(name),
             expected=f"one of {', '.join(sorted(_EXAMPLES))}",
             hint=f"did you mean `{close[0]}`?" if close else "remove it",
         )
+    said = "it is not a list" if first["type"] == "tuple_type" else first["msg"]
     return SettingsError(
-        what=f"`{name}` is wrong: {first['msg']}",
-        where=origin,
+        what=f"`{name}` is wrong: {said.removeprefix('Value error, ')}",
+        where=where(*first["loc"]),
         expected=f"for example `{_EXAMPLES.get(name, name)}`",
     )

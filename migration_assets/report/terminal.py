@@ -1,14 +1,18 @@
 """Status and proofs as tables for a terminal."""
 
+import os
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import date
+from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from migration_assets.model import Proof
+from migration_assets.report.answers import Carried, TableProof
 from migration_assets.report.status import Cell, Status
 
 _PLAIN_WIDTH = 120  # columns where output goes to a file or pipe, which has no width of its own
@@ -23,9 +27,19 @@ _STYLES = {
 }
 
 
-def console() -> Console:
-    """Return the console of the command line."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+def console(file: TextIO | None = None) -> Console:
+    """Return the console of the command line, on standard output or another file.
+
+    There is no colour, and no other escape sequence, where NO_COLOR (https://no-color.org) is set,
+    and none where the output goes to no terminal.
+    """
+    out = file or sys.stdout
+    return Console(
+        file=out,
+        highlight=False,
+        width=None if out.isatty() else _PLAIN_WIDTH,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
 
 
 def print_status(status: Status, console: Console) -> None:
@@ -84,25 +98,58 @@ def _figures(cell: Cell) -> str:
     return "\n".join([str(cell.rows), " ".join(f"{sign}{count}" for sign, count in signs if count)])
 
 
+def print_carried(carried: Carried, console: Console) -> None:
+    """Print how a week's runs ended: failed steps with their reasons, figures, the verdict."""
+    for step, reason in carried.failures.items():
+        console.print(f"failed: {step}", style="red", markup=False)
+        console.print(reason, markup=False, soft_wrap=True)
+    if carried.new_tables:
+        names = ", ".join(carried.new_tables)
+        text = f"new in this week's cut, carried by a second run: {names}"
+        console.print(text, markup=False, soft_wrap=True)
+    if carried.status is not None:
+        console.print(_counted(carried.status, carried.week), markup=False)
+    verdict = "proved equal" if carried.success else "not complete"
+    console.print(f"week {carried.week}: {verdict}")
+    for problem in carried.problems:
+        console.print(problem, style="red", markup=False, soft_wrap=True)
+    console.print(f"run {' '.join(carried.runs)}", style="dim", soft_wrap=True)
+
+
+def _counted(status: Status, week: date) -> str:
+    """Count tables by what the week did to them, in the order in which they first appear."""
+    counts = Counter(cells[week].state for cells in status.cells.values())
+    return f"tables: {', '.join(f'{count} {state}' for state, count in counts.items())}"
+
+
 def print_proofs(proofs: Mapping[str, Proof | None], console: Console, *, show_keys: bool) -> None:
     """Print what was compared for every table, and the rows that differ."""
+    found = [TableProof(table=name, proof=proof) for name, proof in proofs.items()]
+    print_verified(found, console, show_keys=show_keys)
+
+
+def print_verified(found: Iterable[TableProof], console: Console, *, show_keys: bool) -> None:
+    """Print what was compared for every table, the rows that differ, and what else is wrong."""
     grid = Table()
     for heading in ("table", "head", "source", "target", "quarantined", "proof"):
         grid.add_column(heading, justify="left" if heading in ("table", "proof") else "right")
-    for name, proof in proofs.items():
-        if proof is None:
-            grid.add_row(escape(name), "", "", "", "", "[red]never loaded[/]")
-            continue
+    tables = list(found)
+    for table in tables:
+        proof = table.proof
+        counts = (
+            (proof.source_rows, proof.target_rows, proof.quarantined_rows) if proof else ("",) * 3
+        )
         grid.add_row(
-            escape(name),
-            proof.week.isoformat(),
-            str(proof.source_rows),
-            str(proof.target_rows),
-            str(proof.quarantined_rows),
-            "[green]equal[/]" if proof.holds else "[red]differs[/]",
+            escape(table.table),
+            proof.week.isoformat() if proof else "",
+            *map(str, counts),
+            f"[{'green' if table.holds else 'red'}]{table.verdict}[/]",
         )
     console.print(grid)
-    for name, proof in proofs.items():
-        for difference in proof.differences if proof else ():
-            text = difference.text(show_key=show_keys)
-            console.print(f"{name}: {text}", style="red", markup=False, soft_wrap=True)
+    for table in tables:
+        differences = table.proof.differences if table.proof else ()
+        texts = [difference.text(show_key=show_keys) for difference in differences]
+        for text in (*texts, table.lag, table.error):
+            if text:
+                line = f"{table.table}: {text}"
+                console.print(line, style="red", markup=False, soft_wrap=True)

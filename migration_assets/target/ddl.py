@@ -19,11 +19,17 @@ def raw(text: str) -> sql.SQL:
     return sql.SQL(cast("LiteralString", text))
 
 
-def create_table(mapping: TableMapping) -> sql.Composed:
-    """Return CREATE TABLE without keys and indexes, which are made after the first rows."""
+def create_table(mapping: TableMapping, *, lines: bool = False) -> sql.Composed:
+    """Return CREATE TABLE without keys and indexes, which are made after the first rows.
+
+    With `lines` every column has one of its own, for people to read.
+    """
     indexed = set(mapping.key).union(*(index.columns for index in mapping.indexes))
     columns = [_column(c, indexed=c.name in indexed) for c in mapping.columns]
-    return sql.SQL("CREATE TABLE {} ({})").format(table_name(mapping), sql.SQL(", ").join(columns))
+    start, between, end = ("\n    ", ",\n    ", "\n") if lines else ("", ", ", "")
+    return sql.SQL("CREATE TABLE {} ({}{}{})").format(
+        table_name(mapping), sql.SQL(start), sql.SQL(between).join(columns), sql.SQL(end)
+    )
 
 
 def _column(column: ColumnMapping, *, indexed: bool) -> sql.Composed:

@@ -1,6 +1,7 @@
 """The command line: what it prints, its exit codes, and that plain cron can run it."""
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from contextlib import chdir, closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -133,6 +135,7 @@ class Story:
     guarded: Done
     acknowledged: Done
     after: dict[str, Done]
+    answered: dict[str, Done]
     equal: bool
     server_running: bool
     left_at_home: list[Path]
@@ -142,7 +145,8 @@ class Story:
         """Everything that was run."""
         single = (self.first, self.again, self.one_table, self.behind, self.refused, self.red)
         rest = (self.meddled, self.guarded, self.acknowledged)
-        return [*self.before_any.values(), *single, *rest, *self.after.values()]
+        several = (self.before_any, self.after, self.answered)
+        return [*single, *rest, *(done for named in several for done in named.values())]
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +169,12 @@ def story(postgres: EmbeddedServer) -> Iterator[Story]:
 
 
 def _live(site: Site) -> Story:
-    before_any = {name: site.type_in(name) for name in ("status", "verify")}
+    before_any = {name: site.type_in(name) for name in ("plan", "doctor", "status", "verify")}
+    answered: dict[str, Done] = {}
+
+    def answer(name: str, *arguments: str) -> None:
+        answered[name] = site.type_in(*arguments, "--json")
+
     source = site.source.read_bytes()
     first = site.run("run", "--week", WEEK_1)
     entries: list[object] = [site.on_target("SELECT count(*) FROM migration.ledger")]
@@ -177,14 +186,25 @@ def _live(site: Site) -> Story:
     site.change("INSERT INTO customers VALUES (3, 'Cyd'); INSERT INTO orders VALUES (3, 3, -4);")
     one_table = site.type_in("run", "--week", WEEK_2, "--table", "customers")
     behind = site.type_in("status")
+    answer("stands", "verify", "--week", WEEK_1)
+    answer("lags", "verify", "--week", WEEK_2)
+    lags = site.type_in("verify", "--week", WEEK_2)
     site.on_target("ALTER TABLE public.orders ADD CONSTRAINT no_refunds CHECK (amount >= 0)")
     refused = site.type_in("run", "--week", WEEK_2)
     red = site.type_in("status")
+    answer("red", "status")
     site.on_target("ALTER TABLE public.orders DROP CONSTRAINT no_refunds")
     site.on_target("UPDATE public.orders SET amount = 77 WHERE id = 2")
     meddled = site.run("verify")
+    answer("meddled", "verify", "--table", "orders")
+    site.change("CREATE TABLE refunds (id INTEGER PRIMARY KEY); INSERT INTO refunds VALUES (1);")
+    answer("guarded", "run")
     guarded = site.type_in("run")
     acknowledged = site.run("run", "--acknowledge", "foreign_writes")
+    answer("covered", "run")
+    for name in ("plan", "doctor", "status"):
+        answer(name, name)
+    answered["lags, for people"] = lags
     return Story(
         before_any=before_any,
         first=first,
@@ -199,6 +219,7 @@ def _live(site: Site) -> Story:
         guarded=guarded,
         acknowledged=acknowledged,
         after={"status": site.run("status"), "verify": site.type_in("verify")},
+        answered=answered,
         equal=independent.compare(site.source, site.target).equal,
         server_running=server_running,
         left_at_home=list(site.home.iterdir()),
@@ -287,6 +308,94 @@ def test_a_mended_migration_is_good_again(story: Story) -> None:
     assert "equal" in line_of("orders", verify.stdout)
 
 
+def document(done: Done) -> Any:  # noqa: ANN401 - what a machine makes of it
+    """Return what a command answered a machine: standard output holds that and nothing else."""
+    return json.loads(done.stdout)
+
+
+def by_table(done: Done) -> dict[str, Any]:
+    """Return a document's tables by name."""
+    return {table["table"]: table for table in document(done)["tables"]}
+
+
+def test_plan_and_doctor_come_before_anything(story: Story) -> None:
+    """A newcomer's site is in order, and the plan names its tables; nobody is stopped."""
+    for name in ("plan", "doctor"):
+        assert story.before_any[name].returncode == GOOD, story.before_any[name].stdout
+    assert "customers → public.customers" in story.before_any["plan"].stdout
+    assert 'CREATE TABLE "public"."orders"' in story.before_any["plan"].stdout
+    assert "problem" not in story.before_any["doctor"].stdout
+
+
+def test_verify_can_require_a_week(story: Story) -> None:
+    """A table that is proved, but at an earlier week, isn't what was asked for."""
+    assert story.answered["stands"].returncode == GOOD
+    assert document(story.answered["stands"])["equal"]
+    lags = story.answered["lags"]
+    assert (lags.returncode, document(lags)["equal"]) == (FAILED, False)
+    assert by_table(lags)["customers"]["verdict"] == "equal"
+    orders = by_table(lags)["orders"]
+    assert (orders["verdict"], orders["head"]) == ("not carried", WEEK_1)
+    assert orders["digest_equal"]
+    said = story.answered["lags, for people"].stdout
+    assert f"orders: stands at {WEEK_1}, week {WEEK_2} was not carried" in said
+
+
+def test_a_table_that_is_new_in_a_cut_is_carried_with_it(story: Story) -> None:
+    """The definitions did not have it yet; nothing is left out in silence."""
+    guarded = story.answered["guarded"]
+    assert document(guarded)["new_tables"] == ["refunds"]
+    assert len(document(guarded)["runs"]) == 2
+    assert by_table(guarded)["refunds"]["state"] == "loaded"
+    assert "refunds" in story.after["verify"].stdout
+    assert "second run" not in story.guarded.stdout
+
+
+def test_run_answers_a_machine(story: Story) -> None:
+    """Figures by table, and the reason of what failed; the exit code is the same."""
+    guarded, covered = story.answered["guarded"], story.answered["covered"]
+    assert (guarded.returncode, document(guarded)["success"]) == (FAILED, False)
+    (failure,) = document(guarded)["failures"]
+    assert failure["step"] == "aurora__orders"
+    assert "--acknowledge foreign_writes" in failure["reason"]
+    assert by_table(guarded)["orders"]["state"] == "failed"
+    assert (covered.returncode, document(covered)["success"]) == (GOOD, True)
+    assert document(covered)["week"] == LAST_OF_5
+    assert by_table(covered)["customers"]["rows"] == 3
+
+
+def test_status_answers_a_machine(story: Story) -> None:
+    """Tables by weeks, heads, and the failures that still stand."""
+    red = document(story.answered["red"])
+    assert story.answered["red"].returncode == FAILED
+    assert [(f["table"], f["week"]) for f in red["failures"]] == [("orders", WEEK_2)]
+    assert red["weeks"][:2] == [WEEK_1, WEEK_2]
+    orders = by_table(story.answered["red"])["orders"]
+    assert orders["head"] == WEEK_1
+    assert [cell["state"] for cell in orders["weeks"]][:2] == ["loaded", "failed"]
+    assert document(story.answered["status"])["proved"]
+
+
+def test_verify_answers_a_machine(story: Story) -> None:
+    """What differs, by key and column, never by value."""
+    meddled = by_table(story.answered["meddled"])["orders"]
+    assert (meddled["verdict"], meddled["digest_equal"]) == ("differs", False)
+    (difference,) = meddled["differences"]
+    assert (difference["key"], difference["columns"]) == ("id=2", ["amount"])
+    assert "77" not in story.answered["meddled"].stdout
+
+
+def test_plan_and_doctor_answer_a_machine(story: Story) -> None:
+    """The loaded tables are sealed by now; the daemon is still nobody's."""
+    tables = by_table(story.answered["plan"])
+    assert {table["state"] for table in tables.values()} == {"sealed"}
+    assert tables["orders"]["head"] == LAST_OF_5
+    assert document(story.answered["plan"])["target"]["answered"]
+    checks = {c["name"]: c for c in document(story.answered["doctor"])["checks"]}
+    assert document(story.answered["doctor"])["healthy"]
+    assert checks["dagster storage"]["condition"] == "ok"
+
+
 def test_status_shows_the_last_weeks_that_fit(tmp_path: Path, target_url: str) -> None:
     """Half a year of them is more than a line holds: the last ones, readable, and how many."""
     site = Site(folder=tmp_path, target=target_url)
@@ -338,9 +447,12 @@ def typed(site: Site) -> Typed:
 
 
 @pytest.mark.parametrize("week", ["2024-10-07", "2024-09-29", "2025-04-06", "last", "2024-13-01"])
-def test_a_week_that_is_none_is_named_with_those_there_are(typed: Typed, week: str) -> None:
+@pytest.mark.parametrize("name", ["run", "verify"])
+def test_a_week_that_is_none_is_named_with_those_there_are(
+    typed: Typed, name: str, week: str
+) -> None:
     """Another weekday, before the first, after the last, no date at all."""
-    code, said = typed("run", "--week", week)
+    code, said = typed(name, "--week", week)
     assert code == MISUSED
     assert f"{week} is no complete week of this migration" in said
     assert f"{WEEK_1} … {LAST_OF_26}" in said
@@ -356,7 +468,7 @@ def test_a_week_that_is_not_over_is_refused(typed: Typed, site: Site) -> None:
     assert "none is complete yet" in said
 
 
-@pytest.mark.parametrize("name", ["run", "verify"])
+@pytest.mark.parametrize("name", ["plan", "run", "verify"])
 def test_an_unknown_table_is_named_with_the_closest_one(typed: Typed, name: str) -> None:
     """A slip of the finger costs no search."""
     code, said = typed(name, "--table", "order")
@@ -400,7 +512,7 @@ def test_an_unknown_guard_is_named_with_those_there_are(typed: Typed) -> None:
         ({"source": None}, "`source` is not set"),
     ],
 )
-@pytest.mark.parametrize("name", ["run", "status", "verify"])
+@pytest.mark.parametrize("name", ["plan", "run", "status", "verify"])
 def test_a_wrong_setting_is_named_by_every_command(
     typed: Typed, site: Site, name: str, settings: dict[str, object], named: str
 ) -> None:
@@ -470,5 +582,5 @@ def test_help_names_every_command(typed: Typed) -> None:
     """Each with a line of its own."""
     code, said = typed("--help")
     assert code == GOOD
-    for name in ("run", "status", "verify", "ui", "demo"):
+    for name in ("init", "doctor", "plan", "run", "status", "verify", "ui", "demo"):
         assert f" {name} " in said

@@ -73,6 +73,11 @@ WRONG = [
     ("timezone", "America"),
     ("cron", "daily"),
     ("cron", '"0 2 * *"'),
+    ("cron", '"60 2 * * 0"'),
+    ("cron", '"0 2 30 2 *"'),
+    ("first_week", "20261004"),
+    ("first_week", "2026-10-04 02:00:00"),
+    ("first_week", '"2026-W40-7"'),
     ("include", "orders"),
     ("exclude", "5"),
     ("source", "5"),
@@ -96,11 +101,11 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_a_wrong_setting_is_named_with_an_example(tmp_path: Path, name: str, value: str) -> None:
-    """The file, the setting, what is wrong, and a line that would be right."""
+    """The file's line, the setting, what is wrong, and a line that would be right."""
     lines = {"source": "app.sqlite", "target": URL} | {name: value}
     error = refused(tmp_path, "\n".join(f"{k}: {v}" for k, v in lines.items()))
     assert f"`{name}` is wrong: " in error.what
-    assert error.where == str(tmp_path / "migration.yaml")
+    assert error.where == f"{tmp_path / 'migration.yaml'}, line {[*lines].index(name) + 1}"
     assert error.expected == f"for example `{_EXAMPLES.get(name, name)}`"
 
 
@@ -111,6 +116,7 @@ def test_a_misspelt_setting_suggests_the_one_meant(tmp_path: Path, name: str, me
     """Nothing unknown is passed over."""
     error = refused(tmp_path, f"{GOOD}{name}: 5\n")
     assert error.what == f"`{name}` is no setting"
+    assert error.where.endswith("migration.yaml, line 3")
     assert error.hint == f"did you mean `{meant}`?"
 
 
@@ -156,6 +162,35 @@ def test_a_file_that_is_no_list_of_settings_is_refused(tmp_path: Path, text: str
     assert "source: /var/lib/app/app.sqlite" in error.expected
 
 
+def test_a_wrong_item_of_a_list_is_named_by_its_own_line(tmp_path: Path) -> None:
+    """In a list of fifty patterns the list's own line would not help."""
+    error = refused(tmp_path, f"{GOOD}\nexclude:\n  - tmp_*\n  - 5\n")
+    assert error.where.endswith("migration.yaml, line 6")
+
+
+def test_a_setting_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    """YAML would take the second without a word; both lines are named."""
+    error = refused(tmp_path, f"{GOOD}weeks: 5\n\nweeks: 6\n")
+    assert error.what == "`weeks` stands there twice, in line 3 already"
+    assert error.where.endswith("migration.yaml, line 5")
+
+
+def test_a_wrong_value_of_the_environment_is_named_by_its_variable(tmp_path: Path) -> None:
+    """The file may hold a line for it that is right, and isn't the one to mend."""
+    error = refused(
+        tmp_path, f"{GOOD}first_week: 2026-10-04\n", {"MIGRATION_FIRST_WEEK": "next week"}
+    )
+    assert error.where == "environment variable MIGRATION_FIRST_WEEK"
+    assert "it is not a date" in error.what
+
+
+def test_merged_settings_are_no_duplicates(tmp_path: Path) -> None:
+    """YAML's own way to share lines goes on working."""
+    write(tmp_path, f"<<: {{weeks: 5, cron: '0 3 * * 0'}}\n{GOOD}weeks: 7\n")
+    settings = load(NOTHING, tmp_path)
+    assert (settings.weeks, settings.cron) == (7, "0 3 * * 0")
+
+
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     """UTF-8 and nothing else."""
     (tmp_path / "migration.yaml").write_bytes(b"source: \xe4pp.sqlite\n")
@@ -167,6 +202,7 @@ def test_a_date_that_is_not_in_the_calendar_is_refused(tmp_path: Path) -> None:
     """YAML reads dates by itself, and stops at this one."""
     error = refused(tmp_path, f"{GOOD}first_week: 2026-02-30\n")
     assert "not in the calendar" in error.what
+    assert error.where.endswith("migration.yaml, line 3")
     assert "first_week: 2026-10-04" in error.expected
 
 
@@ -209,6 +245,7 @@ def test_a_variable_that_is_not_set_is_named(
     """With the command that sets it."""
     error = refused(tmp_path, "source: app.sqlite\ntarget: env:LOADER_URL\n", environment)
     assert "LOADER_URL" in error.what
+    assert error.where.endswith("migration.yaml, line 2")
     assert error.hint.startswith("export LOADER_URL=")
 
 

@@ -1,0 +1,53 @@
+"""The commands put together, and how a command line that failed ends.
+
+Commands import what they need when they run: Dagster alone takes half a second, and `--help`
+needs none of it.
+"""
+
+import signal
+import sys
+
+import typer
+
+from migration_assets.cli.before import doctor, init, plan
+from migration_assets.cli.faces import demo, ui
+from migration_assets.cli.output import FAILED, MISUSED, report, report_misuse
+from migration_assets.cli.weekly import run, status, verify
+from migration_assets.errors import MigrationError, SettingsError
+
+app = typer.Typer(
+    help="SQLite to Aurora PostgreSQL, weekly, incrementally, provably equal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _flowed(text: str) -> str:
+    """Return a docstring with its paragraphs on one line each, to be wrapped by the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+for _command in (init, doctor, plan, run, status, verify, ui, demo):
+    app.command(help=_flowed(_command.__doc__ or ""))(_command)
+
+
+def main() -> None:
+    """Run the command line; our errors become one message and an exit code."""
+    # A service manager ends us by SIGTERM: what we started has to be stopped then, too. Dagster
+    # gives SIGTERM the handler of SIGINT, which a shell sets to "ignore" for what it starts in the
+    # background, and which the processes we start would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        app()
+    except SettingsError as error:
+        report(error)
+        sys.exit(MISUSED)
+    except MigrationError as error:
+        report(error)
+        sys.exit(FAILED)
+    except SystemExit as end:
+        if end.code == MISUSED and "--json" in sys.argv:
+            report_misuse(sys.stdout)
+        raise

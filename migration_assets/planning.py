@@ -1,0 +1,280 @@
+"""Look at source and target and say what the migration will do; nothing stays behind anywhere.
+
+The source is copied as a cut is, into a folder of the system's temporary files that is gone
+afterwards. The target is asked read-only, and only for a short while.
+"""
+
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from psycopg import sql
+
+from migration_assets.errors import (
+    MigrationError,
+    SettingsError,
+    SourceError,
+    StateError,
+    UnsupportedError,
+)
+from migration_assets.mapping.names import TableNames, allocate
+from migration_assets.mapping.propose import propose
+from migration_assets.mapping.rows import RowFitter, key_text
+from migration_assets.model import Cut, Head, SourceTable, TableMapping
+from migration_assets.report.plan import (
+    NEW,
+    REFUSED,
+    SEALED,
+    Plan,
+    TablePlan,
+    Unfit,
+    columns,
+    key_reason,
+)
+from migration_assets.settings import Settings
+from migration_assets.source import cut as cuts
+from migration_assets.source.catalog import read_catalog, select
+from migration_assets.source.census import take_census
+from migration_assets.source.connection import open_cut
+from migration_assets.source.declared import not_carried
+from migration_assets.source.reader import rows
+from migration_assets.state import LocalState
+from migration_assets.step import drift_of
+from migration_assets.target import ddl, ledger
+from migration_assets.target.connection import (
+    Connection,
+    Target,
+    connect,
+    transaction,
+    translated,
+)
+
+PATIENCE = 5.0  # seconds to wait for a target, without which a plan is only a proposal
+_SHOWN_KEYS = 3
+_ROOM = 1.1  # a copy's own size, and a little for the files of SQLite's checks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What the target answered: heads with their sealed mappings, and tables that are there."""
+
+    note: str
+    answered: bool = False
+    heads: Mapping[str, tuple[Head, TableMapping]] = field(
+        default_factory=dict[str, tuple[Head, TableMapping]]
+    )
+    there: frozenset[tuple[str, str]] = frozenset()
+
+
+def make(
+    settings: Settings,
+    target: Target | None,
+    *,
+    absent: str = "",
+    choose: Callable[[list[str]], Sequence[str]] = lambda names: names,
+) -> Plan:
+    """Return the plan of these settings.
+
+    `target` is None where there is none to ask, and `absent` says why. `choose` picks from the
+    names of all tables those to plan. Raises the errors of a source that can't be copied, and
+    `SettingsError`; a target that doesn't answer is noted in the plan.
+    """
+    with _copied(settings) as cut:
+        with open_cut(cut) as connection:
+            catalog = read_catalog(connection, cut.source)
+            wanted = select(catalog, settings.include, settings.exclude)
+            chosen = set(choose([t.name for t in wanted.tables]))
+            shapes = [t for t in wanted.tables if t.name in chosen]
+            left_out = {t.name: not_carried(connection, t.name) for t in shapes}
+        names = allocate(catalog.tables)
+        known = _ask(settings, target, absent, shapes, names)
+        plans = [_plan(settings, cut, table, names[table.name], known) for table in shapes]
+    return Plan(
+        source=str(settings.source),
+        note=known.note,
+        answered=known.answered,
+        tables=tuple(
+            replace(plan, left_out=(*plan.left_out, *left_out[plan.table])) for plan in plans
+        ),
+        left_out=wanted.left_out,
+    )
+
+
+@contextmanager
+def _copied(settings: Settings) -> Generator[Cut]:
+    """Lend a copy of the source, taken as a cut is, outside the state folder."""
+    with tempfile.TemporaryDirectory(prefix="migration-plan-") as folder:
+        _require_room(settings.source, Path(folder))
+        yield cuts.take(
+            LocalState(Path(folder)),
+            settings.source_name,
+            settings.source,
+            datetime.now(UTC).date(),
+            timeout=settings.source_timeout,
+        )
+
+
+def _require_room(source: Path, folder: Path) -> None:
+    size = source.stat().st_size if source.is_file() else 0
+    free = shutil.disk_usage(folder).free
+    if free < _ROOM * size:
+        raise StateError(
+            what=f"{free:,} bytes are free, and a copy of the source needs {size:,}",
+            where=f"temporary folder {folder.parent}",
+            expected="room for one copy while the plan is made",
+            hint="set TMPDIR to a folder with more room",
+        )
+
+
+def _ask(
+    settings: Settings,
+    target: Target | None,
+    absent: str,
+    tables: Sequence[SourceTable],
+    names: Mapping[str, TableNames],
+) -> _Known:
+    """Ask the target, read-only, what stands there; where it doesn't answer, that is noted."""
+    if target is None:
+        return _Known(note=absent)
+    patient = replace(target, patience=min(PATIENCE, target.patience))
+    where = f"target {target.name}"
+    try:
+        with (
+            connect(patient) as connection,
+            translated(where),
+            transaction(connection, "REPEATABLE READ READ ONLY"),
+        ):
+            return _read(connection, settings, target, tables, names)
+    except SettingsError:
+        raise
+    except MigrationError as error:
+        return _Known(note=f"the target could not be asked, so this is a proposal: {error}")
+
+
+def _read(
+    connection: Connection,
+    settings: Settings,
+    target: Target,
+    tables: Sequence[SourceTable],
+    names: Mapping[str, TableNames],
+) -> _Known:
+    heads: dict[str, tuple[Head, TableMapping]] = {}
+    if ledger.exists(connection):
+        for table in tables:
+            head = ledger.head(connection, settings.source_name, table.name)
+            if head is not None:
+                heads[table.name] = (head, ledger.sealed_mapping(connection, head.mapping_hash))
+    places = {(m.target_schema, m.target_table) for _, m in heads.values()}
+    places |= {(target.schema, names[t.name].table) for t in tables if t.name not in heads}
+    there = frozenset(place for place in places if _exists(connection, *place))
+    return _Known(
+        note=f"target {target.name}: {len(heads)} of {len(tables)} tables were loaded already",
+        answered=True,
+        heads=heads,
+        there=there,
+    )
+
+
+def _exists(connection: Connection, schema: str, table: str) -> bool:
+    name = sql.Identifier(schema, table).as_string(None)
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+    return bool(row and row[0])
+
+
+def _plan(
+    settings: Settings, cut: Cut, table: SourceTable, names: TableNames, known: _Known
+) -> TablePlan:
+    """Plan one table; what can't be carried is refused by name, and the others go on."""
+    try:
+        if table.name in known.heads:
+            return _sealed(settings, cut, table, known)
+        return _new(settings, cut, table, names, known)
+    except (SourceError, UnsupportedError) as error:
+        return TablePlan(table=table.name, state=REFUSED, problems=(str(error),))
+
+
+def _new(
+    settings: Settings, cut: Cut, table: SourceTable, names: TableNames, known: _Known
+) -> TablePlan:
+    census = take_census(cut, table)
+    mapping = propose(table, census, target_schema=settings.target_schema, names=names)
+    statements = [ddl.create_table(mapping, lines=True), *ddl.create_indexes(mapping)]
+    taken = (mapping.target_schema, mapping.target_table) in known.there
+    return _counted(
+        settings,
+        cut,
+        table,
+        mapping,
+        TablePlan(
+            table=table.name,
+            state=NEW,
+            target=_name(mapping),
+            key=mapping.key,
+            key_reason=key_reason(table, mapping, census),
+            columns=columns(mapping),
+            ddl=tuple(statement.as_string(None) for statement in statements),
+            left_out=mapping.notes,
+            problems=(f"{_name(mapping)} exists on the target already: rename or drop it there",)
+            if taken
+            else (),
+        ),
+    )
+
+
+def _sealed(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> TablePlan:
+    head, mapping = known.heads[table.name]
+    drift = drift_of(mapping, table)
+    problems = [f"the source's columns changed: {change}" for change in drift]
+    if (mapping.target_schema, mapping.target_table) not in known.there:
+        problems.append(f"{_name(mapping)} is gone from the target: restore it from a backup")
+    plan = TablePlan(
+        table=table.name,
+        state=SEALED,
+        target=_name(mapping),
+        head=head.week,
+        key=mapping.key,
+        key_reason="sealed by the first load",
+        columns=columns(mapping),
+        left_out=mapping.notes,
+        problems=tuple(problems),
+    )
+    return plan if drift else _counted(settings, cut, table, mapping, plan)
+
+
+def _counted(
+    settings: Settings, cut: Cut, table: SourceTable, mapping: TableMapping, plan: TablePlan
+) -> TablePlan:
+    """Return the plan with its rows counted, and those that don't fit."""
+    fit = RowFitter(mapping)
+    count = unfit = 0
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    keys: list[str] = []
+    for row in rows(cut, table):
+        count += 1
+        misfits = fit(row).misfits
+        if not misfits:
+            continue
+        unfit += 1
+        for column, reason in misfits:
+            reasons[column][reason] += 1
+        if settings.show_keys and mapping.key and len(keys) < _SHOWN_KEYS:
+            keys.append(key_text(mapping, row))
+    return replace(
+        plan,
+        rows=count,
+        unfit=Unfit(
+            rows=unfit,
+            limit=settings.quarantine_limit(count),
+            reasons={column: dict(counts) for column, counts in reasons.items()},
+            keys=tuple(keys),
+        ),
+    )
+
+
+def _name(mapping: TableMapping) -> str:
+    return f"{mapping.target_schema}.{mapping.target_table}"

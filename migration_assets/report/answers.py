@@ -1,0 +1,62 @@
+"""What `run` and `verify` found, before it is printed for people or as a document for machines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from migration_assets.model import Proof
+from migration_assets.report.status import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """One week that was run: the runs in order, and per failed step the reason.
+
+    `new_tables` are those that the week's cut was the first to have; the last run carried them.
+    `status` covers that week, and is None where the target could not be asked; `problems` says why,
+    and what else could not be done after the runs.
+    """
+
+    week: date
+    runs: tuple[str, ...]
+    success: bool
+    failures: Mapping[str, str]
+    new_tables: tuple[str, ...]
+    status: Status | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableProof:
+    """One table; `required` is the week that its head has to cover, `error` why nothing is proved.
+
+    Without a proof and an error the table was never loaded.
+    """
+
+    table: str
+    proof: Proof | None = None
+    required: date | None = None
+    error: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """One of `equal`, `differs`, `not carried`, `never loaded` and `not proved`."""
+        if self.error:
+            return "not proved"
+        if self.proof is None:
+            return "never loaded"
+        if not self.proof.holds:
+            return "differs"
+        return "not carried" if self.lag else "equal"
+
+    @property
+    def lag(self) -> str:
+        """Say that the table doesn't stand at the required week yet; '' where it does."""
+        if self.proof is None or self.required is None or self.proof.week >= self.required:
+            return ""
+        return f"stands at {self.proof.week}, week {self.required} was not carried"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the table is proved equal and covers the week that was asked for."""
+        return self.verdict == "equal"

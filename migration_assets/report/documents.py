@@ -1,0 +1,118 @@
+"""What the commands answer to machines: the same facts as on the terminal, as plain documents."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
+
+from migration_assets.report.answers import Carried, TableProof
+from migration_assets.report.checkup import Check, healthy
+from migration_assets.report.plan import Plan
+from migration_assets.report.status import Status
+
+
+def status(found: Status) -> dict[str, Any]:
+    """Return tables by weeks, their heads, and the failures that still stand."""
+    return {
+        "proved": found.proved,
+        "weeks": [week.isoformat() for week in found.weeks],
+        "tables": [
+            {
+                "table": name,
+                "head": _day(found.heads.get(name)),
+                "weeks": [
+                    {"week": week.isoformat(), **dataclasses.asdict(cell)}
+                    for week, cell in cells.items()
+                ],
+            }
+            for name, cells in found.cells.items()
+        ],
+        "failures": [
+            {"table": name, "week": week.isoformat(), "reason": reason}
+            for (name, week), reason in sorted(found.reasons.items())
+        ],
+    }
+
+
+def carried(found: Carried) -> dict[str, Any]:
+    """Return a week that was run; `tables` is null where the target could not be asked."""
+    tables = None
+    if found.status is not None:
+        tables = [
+            {
+                "table": name,
+                "head": _day(found.status.heads.get(name)),
+                **dataclasses.asdict(cells[found.week]),
+            }
+            for name, cells in found.status.cells.items()
+        ]
+    return {
+        "week": found.week.isoformat(),
+        "success": found.success,
+        "runs": list(found.runs),
+        "new_tables": list(found.new_tables),
+        "tables": tables,
+        "failures": [{"step": step, "reason": why} for step, why in found.failures.items()],
+        "problems": list(found.problems),
+    }
+
+
+def plan(found: Plan) -> dict[str, Any]:
+    """Return a whole plan; its tables say what `TablePlan` does."""
+    tables = [
+        {**dataclasses.asdict(table), "head": _day(table.head), "stops": list(table.stops)}
+        for table in found.tables
+    ]
+    return {
+        "source": found.source,
+        "target": {"answered": found.answered, "note": found.note},
+        "stopped": found.stopped,
+        "tables": tables,
+        "left_out": dict(found.left_out),
+    }
+
+
+def proofs(found: Iterable[TableProof], *, show_keys: bool) -> dict[str, Any]:
+    """Return what was compared for every table; rows that differ by key only where keys show."""
+    tables = [_proof(table, show_keys=show_keys) for table in found]
+    return {"equal": all(t["verdict"] == "equal" for t in tables), "tables": tables}
+
+
+def _proof(found: TableProof, *, show_keys: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "table": found.table,
+        "verdict": found.verdict,
+        "problem": found.error or found.lag,
+    }
+    proof = found.proof
+    if proof is None:
+        return document
+    fields = (
+        "source_rows",
+        "target_rows",
+        "quarantined_rows",
+        "rows_equal",
+        "digest_equal",
+        "quarantine_equal",
+        "algorithm",
+    )
+    return {
+        **document,
+        "head": proof.week.isoformat(),
+        "cut": proof.cut,
+        **{name: getattr(proof, name) for name in fields},
+        "differences": [
+            {"what": d.what, "columns": list(d.columns), **({"key": d.key} if show_keys else {})}
+            for d in proof.differences
+        ],
+    }
+
+
+def checks(found: Sequence[Check]) -> dict[str, Any]:
+    """Return what `doctor` found, check by check."""
+    listed = [{**dataclasses.asdict(check), "condition": check.condition.value} for check in found]
+    return {"healthy": healthy(found), "checks": listed}
+
+
+def _day(day: date | None) -> str | None:
+    return day.isoformat() if day else None

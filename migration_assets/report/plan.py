@@ -1,0 +1,162 @@
+"""What a migration will do, table by table, before anything is done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from migration_assets.mapping.types import KEY_KINDS
+from migration_assets.model import ColumnCensus, SourceIndex, SourceTable, TableMapping
+
+NEW, SEALED, REFUSED = "new", "sealed", "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedColumn:
+    """A column of the source, what it becomes, and on what evidence."""
+
+    name: str
+    declared: str
+    target: str
+    type: str
+    not_null: bool
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfit:
+    """Rows that will be quarantined: how many, why by column, the keys of the first few.
+
+    `reasons` counts values by column and reason; a row may have several. `keys` is empty where
+    keys are not to be shown. More rows than `limit` stop the load.
+    """
+
+    rows: int
+    limit: int
+    reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    keys: tuple[str, ...] = ()
+
+    @property
+    def stops(self) -> bool:
+        """Whether the quarantine guard would stop the load."""
+        return self.rows > self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablePlan:
+    """What will be done with one table.
+
+    `state` is `new` (the first load makes the table with `ddl`), `sealed` (it stands at `head` with
+    this mapping already) or `refused` (`problems` say why). `rows` and `unfit` are None where they
+    could not be counted; `left_out` names what of the table isn't carried. Any of `problems` stops
+    the next load.
+    """
+
+    table: str
+    state: str
+    target: str = ""
+    head: date | None = None
+    key: tuple[str, ...] = ()
+    key_reason: str = ""
+    columns: tuple[PlannedColumn, ...] = ()
+    ddl: tuple[str, ...] = ()
+    rows: int | None = None
+    unfit: Unfit | None = None
+    left_out: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """What would stop the next load as things stand, in words."""
+        if self.unfit is None or not self.unfit.stops:
+            return self.problems
+        guard = (
+            f"{self.unfit.rows} rows don't fit, at most {self.unfit.limit} may: the quarantine"
+            " guard stops it (quarantine_rows, quarantine_share)"
+        )
+        return (*self.problems, guard)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The whole plan; `note` says what is known of the target, `left_out` why by object."""
+
+    source: str
+    note: str
+    answered: bool
+    tables: tuple[TablePlan, ...]
+    left_out: Mapping[str, str]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether any table's next load would be stopped as things stand."""
+        return any(table.stops for table in self.tables)
+
+
+def columns(mapping: TableMapping) -> tuple[PlannedColumn, ...]:
+    """Return the columns of a mapping for a plan."""
+    return tuple(
+        PlannedColumn(
+            name=c.name,
+            declared=c.declared,
+            target=c.target,
+            type=c.type.sql,
+            not_null=c.not_null,
+            evidence=c.evidence,
+        )
+        for c in mapping.columns
+    )
+
+
+def key_reason(
+    table: SourceTable, mapping: TableMapping, census: Mapping[str, ColumnCensus]
+) -> str:
+    """Say why a proposed mapping has its key, or why it has none."""
+    if not mapping.key:
+        return _keyless(table, mapping, census)
+    if mapping.key == (table.rowid_alias,):
+        return "its INTEGER PRIMARY KEY"
+    if mapping.key == table.key:
+        return "its PRIMARY KEY"
+    instead = _unusable(table.key, mapping, census)
+    because = f"; the PRIMARY KEY can't serve: {instead}" if instead else ""
+    served = next(i for i in table.indexes if i.unique and i.columns == mapping.key)
+    return f"{_called(served)} over columns that are NOT NULL{because}"
+
+
+def _called(index: SourceIndex) -> str:
+    """Name a unique index for people; that of a constraint has a name of SQLite's own."""
+    columns = ", ".join(index.columns)
+    return f"UNIQUE ({columns})" if index.constraint else f"unique index {index.name}"
+
+
+def _keyless(table: SourceTable, mapping: TableMapping, census: Mapping[str, ColumnCensus]) -> str:
+    found: list[str] = []
+    if table.key:
+        reason = _unusable(table.key, mapping, census)
+        found.append(f"the PRIMARY KEY can't serve: {reason}")
+    else:
+        found.append("no PRIMARY KEY")
+    required = {c.name for c in table.columns if c.not_null}
+    for index in table.indexes:
+        if index.unique:
+            nullable = [c for c in index.columns if c not in required]
+            reason = index.reason or (
+                f"{', '.join(nullable)} may be NULL"
+                if nullable
+                else _unusable(index.columns, mapping, census)
+            )
+            found.append(f"{_called(index)} can't serve: {reason}")
+    return "; ".join(found)
+
+
+def _unusable(
+    names: tuple[str, ...], mapping: TableMapping, census: Mapping[str, ColumnCensus]
+) -> str:
+    """Say what keeps columns from being a key: NULLs, or a type whose equality isn't of bytes."""
+    for name in names:
+        if census[name].nulls:
+            return f"{name} holds {census[name].nulls} NULL"
+        kind = mapping.column(name).type
+        if kind.kind not in KEY_KINDS:
+            return f"{name} becomes {kind.sql}, in which equal doesn't mean the same bytes"
+    return ""

@@ -1,0 +1,343 @@
+"""The plan: what it says comes true, and making it leaves nothing behind."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migration_assets import planning
+from migration_assets.errors import GuardError, SettingsError, SourceError, StateError
+from migration_assets.report.plan import NEW, REFUSED, SEALED, Plan, TablePlan
+from migration_assets.report.plan_text import ddl_text
+from migration_assets.step import Migration
+from migration_assets.target.connection import target_of
+from migration_assets_tests.fixtures_migration import (
+    MakeMigration,
+    change,
+    load_week,
+    migration_of,
+    on_target,
+    run_week,
+    target_rows,
+    week,
+)
+
+SCHEMA = """
+CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, balance DECIMAL(10,2));
+CREATE TABLE orders (
+    id INTEGER PRIMARY KEY, customer INTEGER, at DATETIME, amount REAL, code TEXT UNIQUE
+);
+CREATE INDEX orders_customer ON orders (customer);
+INSERT INTO customers VALUES (1, 'Ada', 12.5), (2, 'Bob', 3);
+"""
+ORDERS = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
+    " INSERT INTO orders SELECT i, 1, '2026-01-01 10:00:00', 1.5, 'c' || i FROM n"
+)
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give every plan a folder of its own for temporary files."""
+    folder, kept = tmp_path_factory.mktemp("temporary"), tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    yield folder
+    tempfile.tempdir = kept
+
+
+def plan(migration: Migration) -> Plan:
+    """Make the plan."""
+    return planning.make(migration.settings, migration.target)
+
+
+def planned(migration: Migration, table: str) -> TablePlan:
+    """Return what is planned for one table."""
+    (found,) = [t for t in plan(migration).tables if t.table == table]
+    return found
+
+
+def tree(folder: Path) -> dict[str, object]:
+    """Return everything below a folder: names, bytes, times, rights."""
+    return {
+        str(file.relative_to(folder)): (
+            file.stat().st_mtime_ns,
+            file.stat().st_mode,
+            file.read_bytes() if file.is_file() else b"",
+        )
+        for file in sorted(folder.rglob("*"))
+    }
+
+
+CATALOGUE = """
+SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+       pg_get_indexdef(c.oid)
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
+WHERE n.nspname !~ '^(pg_|information_schema)' AND c.relkind IN ('r', 'i') ORDER BY 1, 2, a.attnum
+"""
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal", "open wal"])
+def test_a_plan_leaves_nothing_behind_anywhere(
+    make_migration: MakeMigration, tmp_path: Path, temporary: Path, journal: str
+) -> None:
+    """Neither beside the source, nor a state folder, nor on the target, nor a temporary copy."""
+    migration = make_migration(SCHEMA)
+    with closing(sqlite3.connect(migration.settings.source)) as application:
+        application.execute(f"PRAGMA journal_mode = {journal.rsplit(maxsplit=1)[-1]}")
+        if journal != "open wal":
+            application.close()
+        before = tree(tmp_path), target_rows(migration, CATALOGUE)
+        assert len(plan(migration).tables) == 2
+        assert (tree(tmp_path), target_rows(migration, CATALOGUE)) == before
+    assert not migration.settings.state.exists()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_plan_that_fails_leaves_nothing_behind_either(
+    make_migration: MakeMigration, tmp_path: Path, temporary: Path
+) -> None:
+    """An empty database is copied before it is found to have no tables."""
+    migration = make_migration("CREATE TABLE t (a); DROP TABLE t")
+    before = tree(tmp_path)
+    with pytest.raises(SourceError, match="no tables"):
+        plan(migration)
+    assert tree(tmp_path) == before
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_ddl_is_what_the_first_load_runs(make_migration: MakeMigration) -> None:
+    """Run by hand it makes the same tables, keys and indexes as the load does."""
+    migration = make_migration(SCHEMA)
+    change(migration, ORDERS)
+    with on_target(migration) as connection:
+        connection.execute("\n".join(ddl_text(plan(migration))).encode())
+        by_hand = connection.execute(CATALOGUE).fetchall()
+        connection.execute("DROP TABLE orders, customers")
+    load_week(migration, 1)
+    loaded = [row for row in target_rows(migration, CATALOGUE) if row[0] == "public"]
+    assert by_hand == loaded
+    assert len(by_hand) > 8
+
+
+def test_types_come_with_their_evidence(make_migration: MakeMigration) -> None:
+    """What was counted, per column, and what the column becomes."""
+    migration = make_migration(SCHEMA)
+    change(migration, ORDERS, "UPDATE orders SET amount = 'a lot' WHERE id = 7")
+    found = {c.name: c for c in planned(migration, "orders").columns}
+    assert (found["at"].type, found["at"].evidence) == ("timestamp", "2000 text (form ' 0')")
+    assert found["amount"].type == "double precision"
+    assert found["amount"].evidence == "1999 real, 1 text; 1 don't fit"
+    assert found["id"].not_null
+    assert found["at"].declared == "DATETIME"
+
+
+def test_rows_that_will_not_fit_are_those_that_then_do_not(make_migration: MakeMigration) -> None:
+    """Counted with column and reason, some named by key; the load quarantines just them."""
+    migration = make_migration(SCHEMA)
+    change(migration, ORDERS, "UPDATE orders SET amount = 'a lot' WHERE id % 1000 = 7")
+    found = planned(migration, "orders")
+    assert found.unfit is not None
+    assert (found.rows, found.unfit.rows) == (2000, 2)
+    assert found.unfit.reasons == {"amount": {"text is no double precision": 2}}
+    assert found.unfit.keys == ("id=7", "id=1007")
+    assert not found.stops
+    load_week(migration, 1)
+    assert target_rows(migration, "SELECT count(*) FROM migration.quarantine") == [(2,)]
+
+
+def test_no_key_is_named_where_keys_are_not_to_be_shown(make_migration: MakeMigration) -> None:
+    """A key may be a person's number."""
+    migration = make_migration(SCHEMA, show_keys=False)
+    change(migration, ORDERS, "UPDATE orders SET amount = 'a lot' WHERE id = 7")
+    unfit = planned(migration, "orders").unfit
+    assert unfit is not None
+    assert (unfit.rows, unfit.keys) == (1, ())
+
+
+def test_a_load_that_the_quarantine_guard_would_stop_is_named(
+    make_migration: MakeMigration,
+) -> None:
+    """And the load is then stopped."""
+    migration = make_migration(SCHEMA, quarantine_rows=0, quarantine_share=0)
+    change(migration, ORDERS, "UPDATE orders SET amount = 'a lot' WHERE id = 7")
+    found = plan(migration)
+    assert found.stopped
+    assert [t.table for t in found.tables if t.stops] == ["orders"]
+    assert "quarantine guard" in planned(migration, "orders").stops[0]
+    assert isinstance(run_week(migration, 1)["orders"], GuardError)
+
+
+NOT_BYTES = "a becomes double precision, in which equal doesn't mean the same bytes"
+OVER = "over columns that are NOT NULL"
+KEYS = [
+    ("a INTEGER PRIMARY KEY, b", ("a",), "its INTEGER PRIMARY KEY"),
+    ("a TEXT PRIMARY KEY, b", ("a",), "its PRIMARY KEY"),
+    ("a, b TEXT NOT NULL UNIQUE", ("b",), f"UNIQUE (b) {OVER}"),
+    (
+        "a REAL PRIMARY KEY, b TEXT NOT NULL UNIQUE",
+        ("b",),
+        f"UNIQUE (b) {OVER}; the PRIMARY KEY can't serve: {NOT_BYTES}",
+    ),
+    ("a, b", (), "no PRIMARY KEY"),
+    ("a, b TEXT UNIQUE", (), "no PRIMARY KEY; UNIQUE (b) can't serve: b may be NULL"),
+    ("a REAL NOT NULL UNIQUE, b", (), f"no PRIMARY KEY; UNIQUE (a) can't serve: {NOT_BYTES}"),
+]
+
+
+@pytest.mark.parametrize(("declared", "key", "reason"), KEYS)
+def test_a_key_is_explained(
+    make_migration: MakeMigration, declared: str, key: tuple[str, ...], reason: str
+) -> None:
+    """Which one it is, or why there is none."""
+    migration = make_migration(f"CREATE TABLE t ({declared}); INSERT INTO t VALUES (1, 'x')")
+    found = planned(migration, "t")
+    assert (found.key, found.key_reason) == (key, reason)
+
+
+def test_a_primary_key_that_holds_null_is_explained(make_migration: MakeMigration) -> None:
+    """SQLite allows it, PostgreSQL does not."""
+    migration = make_migration("CREATE TABLE t (a TEXT PRIMARY KEY); INSERT INTO t VALUES (NULL)")
+    found = planned(migration, "t")
+    assert found.key == ()
+    assert found.key_reason == "the PRIMARY KEY can't serve: a holds 1 NULL"
+
+
+def test_a_loaded_table_is_shown_with_its_sealed_mapping(make_migration: MakeMigration) -> None:
+    """What would be proposed today is not what stands; nothing is made any more."""
+    migration = make_migration("CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB)")
+    change(migration, "INSERT INTO t VALUES (1, 5)")
+    load_week(migration, 1)
+    sealed = planned(migration, "t").columns
+    change(migration, "UPDATE t SET v = 'now a text'")
+    found = planned(migration, "t")
+    assert (found.state, found.head, found.ddl) == (SEALED, week(1), ())
+    assert found.columns == sealed
+    assert found.unfit is not None
+    assert found.unfit.rows == 1
+
+
+def test_drift_against_the_sealed_mapping_is_named(make_migration: MakeMigration) -> None:
+    """The next load would refuse it."""
+    migration = make_migration(SCHEMA)
+    load_week(migration, 1)
+    change(migration, "ALTER TABLE customers ADD COLUMN email TEXT")
+    found = planned(migration, "customers")
+    assert found.stops == ("the source's columns changed: new column email",)
+    assert found.unfit is None
+
+
+def test_a_loaded_table_that_is_gone_from_the_target_is_named(
+    make_migration: MakeMigration,
+) -> None:
+    """The next load would find nothing to move."""
+    migration = make_migration(SCHEMA)
+    load_week(migration, 1)
+    with on_target(migration) as connection:
+        connection.execute("DROP TABLE customers")
+    (stop,) = planned(migration, "customers").stops
+    assert "public.customers is gone" in stop
+
+
+def test_a_table_of_somebody_else_s_in_the_way_is_named(make_migration: MakeMigration) -> None:
+    """The first load would refuse to touch it."""
+    migration = make_migration(SCHEMA)
+    with on_target(migration) as connection:
+        connection.execute("CREATE TABLE customers (id int)")
+    found = planned(migration, "customers")
+    assert found.state == NEW
+    assert "exists on the target already" in found.stops[0]
+
+
+def test_a_target_that_does_not_answer_is_said_and_a_proposal_shown(
+    make_migration: MakeMigration, tmp_path: Path
+) -> None:
+    """The plan of a newcomer who has no target yet; no password gets out."""
+    source = make_migration(SCHEMA).settings.source
+    nowhere = "postgresql://x:s3cret@127.0.0.1:1/nowhere"
+    found = plan(migration_of(source, tmp_path / "state", nowhere, connect_patience=0))
+    assert not found.answered
+    assert "127.0.0.1/nowhere" in found.note
+    assert "s3cret" not in found.note
+    assert {t.state for t in found.tables} == {NEW}
+
+
+def test_a_target_url_that_is_none_is_refused(make_migration: MakeMigration) -> None:
+    """That is a wrong setting, not a target that is away."""
+    settings = make_migration(SCHEMA).settings.model_copy(update={"target": "no url"})
+    with pytest.raises(SettingsError, match="can't be read"):
+        planning.make(settings, target_of(settings))
+
+
+def test_a_table_that_cannot_be_carried_is_refused_by_name(make_migration: MakeMigration) -> None:
+    """The others are planned all the same."""
+    wide = ", ".join(f"c{i}" for i in range(1700))
+    migration = make_migration(f"{SCHEMA} CREATE TABLE wide ({wide});")
+    found = {t.table: t for t in plan(migration).tables}
+    assert found["wide"].state == REFUSED
+    assert "1700 columns" in found["wide"].stops[0]
+    assert {found["orders"].state, found["customers"].state} == {NEW}
+
+
+def test_what_is_left_out_is_named_with_the_reason(make_migration: MakeMigration) -> None:
+    """Whole objects, and what of a table is not carried yet; nothing is dropped in silence."""
+    migration = make_migration(
+        """
+        CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT);
+        CREATE TABLE t (
+            id INTEGER PRIMARY KEY, a INTEGER REFERENCES a (id), n INTEGER DEFAULT 5,
+            "CHECK (" TEXT, -- CHECK (no)
+            g AS (n * 2), CHECK (n > 0), CHECK (n < 9)
+        );
+        CREATE INDEX t_some ON t (n) WHERE n > 3;
+        CREATE TRIGGER t_after AFTER INSERT ON t BEGIN SELECT 1; END;
+        CREATE TABLE tmp_x (a);
+        CREATE VIEW v AS SELECT 1;
+        """,
+        exclude=("tmp_*",),
+    )
+    found = plan(migration)
+    assert found.left_out == {
+        "tmp_x": "excluded by the settings",
+        "v": "a view: it holds no rows",
+    }
+    tables = {t.table: t for t in found.tables}
+    assert tables["a"].left_out == ("AUTOINCREMENT: no sequence is made yet",)
+    assert tables["t"].left_out == (
+        "index t_some is not carried: a partial index",
+        "foreign key (a) → a: not created yet",
+        "2 CHECKs: not created yet",
+        "default of n: not created yet",
+        "generated g: carried as a plain column of values",
+        "trigger t_after: not carried",
+    )
+
+
+def test_a_copy_that_would_not_fit_on_the_disk_is_not_begun(
+    make_migration: MakeMigration, temporary: Path
+) -> None:
+    """A full disk under everything else would be too high a price for a plan."""
+    migration = make_migration(SCHEMA)
+    os.truncate(migration.settings.source, 1 << 42)
+    with pytest.raises(StateError, match="TMPDIR"):
+        plan(migration)
+    assert list(temporary.iterdir()) == []
+
+
+def test_some_tables_can_be_planned_alone(make_migration: MakeMigration) -> None:
+    """Names are still given in view of all tables."""
+    migration = make_migration(SCHEMA)
+    seen: list[Any] = []
+
+    def choose(names: list[str]) -> list[str]:
+        seen.extend(names)
+        return ["orders"]
+
+    found = planning.make(migration.settings, migration.target, choose=choose)
+    assert seen == ["customers", "orders"]
+    assert [t.table for t in found.tables] == ["orders"]
