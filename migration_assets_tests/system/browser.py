@@ -122,7 +122,7 @@ class Dagster:
         return self._dots()
 
     def materialize(self, asset: str, partition: str) -> str:
-        """Press Materialize for one partition, confirm the dialog, and return the run's short id."""
+        """Press Materialize for one partition, confirm the dialog, and return the run."""
         self.open_partitions(asset, partition)
         self.page.get_by_role("button", name="Materialize…").click()
         dialog = self.page.get_by_role("dialog")
@@ -160,7 +160,7 @@ class Dagster:
         return self._dots()
 
     def execute_checks(self, asset: str) -> str:
-        """Press "Execute all" on an asset's checks, and return the run's short id."""
+        """Press "Execute all" on an asset's checks, and return the run."""
         self.open_checks(asset)
         self.page.get_by_role("button", name="Execute all").click()
         return self._launched()

@@ -1,4 +1,4 @@
-"""Wait for a condition that only asking can tell, and say what was waited for when it stays away."""
+"""Wait for what only asking can tell, and say what was waited for when it stays away."""
 
 import time
 from collections.abc import Callable
