@@ -19,6 +19,7 @@ from migration_assets_tests.system.waiting import until
 CHROMIUM = Path("/usr/bin/chromium")
 WIDTH, HEIGHT = 1300, 900
 _PATIENCE = 60_000  # milliseconds that one thing may take to show on a busy machine
+_RUN_PATIENCE = 180_000  # the daemon asks for queued runs every few seconds, then starts a process
 _FLAGS = (
     "--no-sandbox",  # as root there is none
     "--disable-gpu",
@@ -27,12 +28,6 @@ _FLAGS = (
     *("--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-_COLOURS = {
-    "green": "green",
-    "red": "red",
-    "blue": "running",
-    "gray": "missing",
-}
 # What the graph shows: its group boxes, and per asset the group box it stands in. Nodes outside the
 # window aren't in the page at all.
 _GRAPH = """() => {
@@ -165,20 +160,20 @@ class Dagster:
         self.page.get_by_role("button", name="Execute all").click()
         return self._launched()
 
-    def run_status(self, run: str) -> str:
-        """Read how a run stands on the page of all runs."""
-        self.page.goto(f"{self.url}/runs")
-        row = self.page.locator("tr", has_text=run)
-        row.wait_for()
-        return row.inner_text()
+    def end_of_run(self, run: str) -> str:
+        """Open a run's page and wait until it says how the run ended."""
+        self.page.goto(f"{self.url}/runs/{run}")
+        ended = self.page.get_by_text(re.compile(r"^(Success|Failure|Canceled)$")).first
+        ended.wait_for(timeout=_RUN_PATIENCE)
+        return ended.inner_text()
 
     def _launched(self) -> str:
-        """Return the short id in the message that a run was launched."""
+        """Follow the message that a run was launched to the run's page, and return its id."""
         message = self.page.get_by_text(re.compile(r"Launched run [0-9a-f]{8}"))
         message.wait_for()
-        found = re.search(r"Launched run ([0-9a-f]{8})", message.inner_text())
-        assert found is not None
-        return found[1]
+        self.page.get_by_text("View", exact=True).click()
+        self.page.wait_for_url("**/runs/*-*")
+        return self.page.url.rsplit("/", 1)[1].split("?")[0]
 
     def _rows(self) -> Locator:
         return self.page.locator("[class*=VirtualizedTable_row]")

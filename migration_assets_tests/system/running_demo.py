@@ -73,10 +73,14 @@ class RunningDemo:
         with psycopg.connect(self.target) as connection:
             return connection.execute(query.encode()).fetchall()
 
+    def write(self, statement: str) -> None:
+        """Write on the target as somebody else would."""
+        with psycopg.connect(self.target) as connection:
+            connection.execute(statement.encode())
+
     def drop_the_rule(self) -> None:
         """Take away the reason of the failure, as a DBA does."""
-        with psycopg.connect(self.target) as connection:
-            connection.execute(_MENDING.encode())
+        self.write(_MENDING)
 
 
 @contextmanager
