@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import Error, Locator, Page, sync_playwright
+from playwright.sync_api import Error, FloatRect, Locator, Page, sync_playwright
 
 from migration_assets_tests.debian_postgres import MissingProgramError
 from migration_assets_tests.system.waiting import until
@@ -28,14 +29,15 @@ _FLAGS = (
     *("--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-# What the graph shows: its group boxes, and per asset the group box it stands in. Nodes outside the
-# window aren't in the page at all.
+# What the graph shows: its group boxes, and per asset its group and colour. Nodes outside the
+# window aren't in the page at all; colours come when the assets' states have been asked for.
 _GRAPH = """() => {
   const boxes = [...document.querySelectorAll('foreignObject')].map(e => ({
     text: e.textContent, group: e.classList.contains('group'),
     x: +e.getAttribute('x'), y: +e.getAttribute('y'),
     w: +e.getAttribute('width'), h: +e.getAttribute('height'),
     r: e.getBoundingClientRect(),
+    colour: (/--minimal-bg: var\\(--color-background-(\\w+)/.exec(e.innerHTML) || ['', ''])[1],
   })).filter(b => b.text);
   let view = document.querySelector('foreignObject').closest('svg').parentElement;
   while (getComputedStyle(view).overflow !== 'hidden') view = view.parentElement;
@@ -43,14 +45,18 @@ _GRAPH = """() => {
   const groups = boxes.filter(b => b.group);
   const inside = b => b.r.left >= shown.left && b.r.top >= shown.top
     && b.r.right <= shown.right && b.r.bottom <= shown.bottom;
+  const holds = (g, b) => g.x <= b.x && b.x + b.w <= g.x + g.w
+    && g.y <= b.y && b.y + b.h <= g.y + g.h;
+  const edge = side => groups.map(g => g.r[side]);
   return {
-    groups: groups.map(g => g.text),
-    whole: groups.every(inside),
+    area: [Math.min(...edge('left')), Math.min(...edge('top')),
+      Math.max(...edge('right')), Math.max(...edge('bottom'))],
+    whole: groups.length > 0 && groups.every(inside),
     assets: boxes.filter(b => !b.group).map(b => [
-      (groups.find(g => g.x <= b.x && b.x + b.w <= g.x + g.w
-        && g.y <= b.y && b.y + b.h <= g.y + g.h) || {text: ''}).text, b.text]),
+      (groups.find(g => holds(g, b)) || {text: ''}).text + '/' + b.text, b.colour]),
   };
 }"""
+_KNOWN_STATES = {"green", "red"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,24 +92,36 @@ class Dagster:
 
     def _zoom_out_once(self) -> bool:
         """Answer whether the whole graph is in the window; press the button once if not."""
-        if self.page.evaluate(_GRAPH)["whole"]:
-            return True
-        self.page.get_by_label("zoom_out").click()
-        return False
+        graph = self._still_graph()
+        if graph and not graph["whole"]:
+            self.page.get_by_label("zoom_out").click()
+        return bool(graph and graph["whole"])
 
-    def lineage(self) -> set[str]:
-        """Read the graph of all assets: their keys, as `group/name` or `name`."""
+    def lineage(self) -> dict[str, str]:
+        """Read the graph of all assets: their keys, as `group/name`, and their colours."""
         self.open_lineage()
-        return until(self._settled_graph, what="the graph has been drawn")
+        return until(self._coloured_assets, what="every asset is green or red")
 
-    def _settled_graph(self) -> set[str] | None:
-        """Read the graph twice; None while it still changes."""
+    def graph_area(self, *, margin: int) -> FloatRect:
+        """Return where in the window the opened graph stands."""
+        left, top, right, bottom = self.page.evaluate(_GRAPH)["area"]
+        return {
+            "x": left - margin,
+            "y": top - margin,
+            "width": right - left + 2 * margin,
+            "height": bottom - top + 2 * margin,
+        }
+
+    def _coloured_assets(self) -> dict[str, str] | None:
+        graph = self._still_graph()
+        assets = dict(graph["assets"]) if graph else {}
+        return assets if assets and set(assets.values()) <= _KNOWN_STATES else None
+
+    def _still_graph(self) -> dict[str, Any] | None:
+        """Read the graph in two frames; None while it moves or grows."""
         first = self.page.evaluate(_GRAPH)
-        self.page.wait_for_function("() => new Promise(requestAnimationFrame)")
-        second = self.page.evaluate(_GRAPH)
-        if first != second or not first["assets"]:
-            return None
-        return {f"{group}/{name}" for group, name in first["assets"]}
+        self.page.evaluate("() => new Promise(requestAnimationFrame)")
+        return first if first == self.page.evaluate(_GRAPH) else None
 
     def open_partitions(self, asset: str, partition: str = "") -> None:
         """Open an asset's partitions, with one of them selected where it is named."""
@@ -116,12 +134,17 @@ class Dagster:
         self.open_partitions(asset)
         return self._dots()
 
-    def materialize(self, asset: str, partition: str) -> str:
-        """Press Materialize for one partition, confirm the dialog, and return the run."""
+    def open_materialize(self, asset: str, partition: str) -> Locator:
+        """Press Materialize with one partition selected, and return the dialog that opens."""
         self.open_partitions(asset, partition)
         self.page.get_by_role("button", name="Materialize…").click()
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_text("1 partition", exact=True).wait_for()
+        return dialog
+
+    def materialize(self, asset: str, partition: str) -> str:
+        """Press Materialize for one partition, confirm the dialog, and return the run."""
+        dialog = self.open_materialize(asset, partition)
         assert dialog.locator(f'input[value="{partition}"]').count() == 1, dialog.inner_text()
         dialog.get_by_role("button", name="Launch 1 run").click()
         return self._launched()
@@ -166,6 +189,24 @@ class Dagster:
         ended = self.page.get_by_text(re.compile(r"^(Success|Failure|Canceled)$")).first
         ended.wait_for(timeout=_RUN_PATIENCE)
         return ended.inner_text()
+
+    def open_report(self) -> None:
+        """Open the text of the newest weekly report."""
+        self.page.goto(f"{self.url}/assets/migration_report")
+        self.page.get_by_text("[Show Markdown]").click()
+        self.page.get_by_role("dialog").get_by_role("heading", level=1).wait_for()
+
+    def open_overview(self, asset: str) -> None:
+        """Open what stands in an asset: its columns, their types and why."""
+        self.page.goto(f"{self.url}/assets/{asset}?view=overview")
+        self.page.get_by_text("Column name").wait_for()
+
+    def open_catalog(self) -> None:
+        """Open the list of all assets, with what each one's partitions are."""
+        self.page.goto(f"{self.url}/assets")
+        self.page.get_by_text(re.compile(r"^\d+ partitions$")).first.wait_for()
+        unknown = self.page.get_by_text("- partitions", exact=True)
+        until(lambda: unknown.count() == 0, what="every asset's partitions have been counted")
 
     def _launched(self) -> str:
         """Follow the message that a run was launched to the run's page, and return its id."""

@@ -41,7 +41,7 @@ def test_the_lineage_shows_every_asset(dagster: Dagster, demo: RunningDemo) -> N
     tables = [f"{group}/{table}" for group in ("delta", "aurora") for table in demo.tables]
     shared = ["source/source_cut", "schema/aurora_schema", "report/migration_report"]
     with dagster.step("reading the lineage"):
-        assert dagster.lineage() == {*tables, *shared}
+        assert dagster.lineage().keys() == {*tables, *shared}
     assert len(demo.tables) > 5
 
 
