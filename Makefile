@@ -2,11 +2,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
+TESTS := migration_assets_tests
+SYSTEM := $(TESTS)/system
+ON_OLDER := $(TESTS)/property $(wildcard $(TESTS)/integration/test_step_*.py) \
+  $(patsubst %,$(TESTS)/integration/test_%.py,bad_target ledger target_catalogue)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo test lint bench-definitions acceptance data-named lock clean
+.PHONY: help install demo test test-system lint bench-definitions acceptance data-named pictures lock clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
@@ -30,8 +34,13 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED) ## Migrate a made-up business, or SOURCE=file.db, and show it (UI=0: no browser UI)
 	@$(BIN)/migration-assets demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(filter 0,$(UI)),--no-ui)
 
-test: $(INSTALLED) ## Run all tests in random order, with branch coverage
-	@$(BIN)/python -m pytest --cov --cov-branch --cov-report=term
+test: $(INSTALLED) ## Run all tests but the system's in random order, with branch coverage
+	@$(BIN)/python -m pytest --ignore=$(SYSTEM) --cov --cov-branch --cov-report=term
+
+# The second time the tests of the step and of the digest run on an older PostgreSQL.
+test-system: $(INSTALLED) ## Test with Chromium, TLS and PostgreSQL 15 (Debian: chromium postgresql-15 openssl)
+	@$(BIN)/python -m pytest $(SYSTEM)
+	@$(BIN)/python -m pytest --postgres=15 $(ON_OLDER)
 
 lint: $(INSTALLED) ## Check style, format, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -48,6 +57,9 @@ acceptance: data-named $(INSTALLED) ## Migrate the SQLite files below DATA=folde
 data-named:
 	@test -d "$(DATA)" || { \
 	  echo "Name the folder with the data: make acceptance DATA=../shared/data" >&2; exit 1; }
+
+pictures: $(INSTALLED) ## Take the pictures of README and docs from a demo (Debian: chromium fonts-dejavu-core)
+	@$(BIN)/python -m docs.pictures.take
 
 lock: ## Pin what pyproject.toml asks for in requirements.lock (needs uv)
 	@command -v uv >/dev/null || { echo "uv is needed: https://docs.astral.sh/uv" >&2; exit 1; }

@@ -1,9 +1,13 @@
-"""A real PostgreSQL for the tests: one server a session, a database of its own for each test."""
+"""A real PostgreSQL for the tests: one server a session, a database of its own for each test.
+
+It is the embedded one; `--postgres=15` takes Debian's PostgreSQL of that major version instead.
+"""
 
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -17,6 +21,24 @@ from migration_assets.target.embedded import (
     remove,
     start,
 )
+from migration_assets_tests import debian_postgres
+
+EMBEDDED = "embedded"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run choose its server."""
+    parser.addoption(
+        "--postgres",
+        default=EMBEDDED,
+        metavar="VERSION",
+        help="major version of Debian's PostgreSQL to test against, instead of the embedded one",
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which server it is."""
+    return f"postgres: {config.getoption('--postgres')}"
 
 
 def new_folder() -> Path:
@@ -34,13 +56,33 @@ def _remove(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedServer]:
+def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
     """Return a server shared by the session: durability is off, nothing outlives the session."""
+    version = str(request.config.getoption("--postgres"))
+    if version != EMBEDDED:
+        with debian_server(version) as server:
+            yield server
+        return
     folder = new_folder()
     try:
         yield start(folder, options=FAST)
     finally:
         _remove(folder)
+
+
+@contextmanager
+def debian_server(
+    version: str, *, prepare: debian_postgres.Prepare = debian_postgres.plain
+) -> Iterator[EmbeddedServer]:
+    """Run Debian's PostgreSQL of a major version; without it the test fails and says what to do."""
+    folder = new_folder()
+    try:
+        with debian_postgres.running(folder, version, prepare=prepare) as server:
+            with psycopg.connect(server.url("postgres")) as connection:
+                assert connection.info.server_version // 10_000 == int(version)
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

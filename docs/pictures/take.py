@@ -1,50 +1,82 @@
-"""Take the pictures of README and docs from a running demo, in headless Chromium.
+"""Take the pictures of README and docs in headless Chromium: `make pictures`.
 
-Start `make demo` in another terminal, then:
-
-    pip install playwright        # drives Debian's chromium; nothing else is downloaded
-    python docs/pictures/take.py  # [URL of Dagster, default http://127.0.0.1:3000]
+It lives through a demo whose one failure is left, takes the pictures of that, mends it as on-call
+would, and takes the others: PNG files beside this script. Look at each before you commit it.
 """
 
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from migration_assets_tests.fixtures_postgres import new_folder
+from migration_assets_tests.system.browser import HEIGHT, WIDTH, Dagster, opened
+from migration_assets_tests.system.running_demo import FAILING_TABLE, RunningDemo, running_demo
 
 _HERE = Path(__file__).parent
-_LAYOUT = 8_000  # milliseconds: the graph is laid out in a worker that says nothing when it is done
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+_WEEKS = 4  # the failure is in the fourth
+_FAILED = f"aurora/{FAILING_TABLE}"
+_PROVED = "aurora/orders"
 
 
-def main(url: str) -> None:
+def main() -> None:
     """Take every picture."""
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": 1500})
-        _lineage(page, url)
-        _view(page, f"{url}/assets/aurora/payments?view=partitions", "partitions.png", "2026-")
-        _view(page, f"{url}/assets/aurora/payments?view=checks", "checks.png", "content_digest")
-        browser.close()
+    with running_demo(new_folder(), weeks=_WEEKS) as demo:
+        with opened(demo.url) as dagster:
+            _failed(dagster, demo)
+            _mend(dagster, demo)
+            _mended(dagster, demo)
+        with opened(demo.url, height=1_500, scale=1.5) as dagster:
+            _lineage(dagster)
 
 
-def _lineage(page: Page, url: str) -> None:
-    """Open all groups of the lineage view by its shortcut; loaded again, it fits the window."""
-    page.goto(f"{url}/asset-groups")
-    page.wait_for_timeout(_LAYOUT)
-    page.mouse.click(1_000, 1_300)
-    page.keyboard.press("Alt+KeyE")
-    page.wait_for_timeout(_LAYOUT)
-    page.reload()
-    page.wait_for_timeout(_LAYOUT)
-    page.screenshot(path=_HERE / "lineage.png")
+def _failed(dagster: Dagster, demo: RunningDemo) -> None:
+    week = demo.weeks[-1]
+    dagster.open_partitions(_FAILED, week)
+    dagster.page.get_by_text("did not materialize").wait_for()
+    _take(dagster, "failed-partition.png", 700)
+    dagster.open_checks(_FAILED, "content_digest")
+    dagster.page.get_by_text("drop or mend it").first.wait_for()
+    _take(dagster, "failed-check.png", 700)
+    dagster.open_report()
+    _take(dagster, "report.png", 900)
+    dagster.open_catalog()
+    _take(dagster, "catalog.png", 720)
+    dagster.open_materialize(_FAILED, week)
+    _take(dagster, "materialize.png", 700)
 
 
-def _view(page: Page, url: str, name: str, text: str) -> None:
-    page.goto(url)
-    page.locator(f"text={text} >> visible=true").first.wait_for()
+def _mend(dagster: Dagster, demo: RunningDemo) -> None:
+    demo.drop_the_rule()
+    ended = dagster.end_of_run(dagster.materialize(_FAILED, demo.weeks[-1]))
+    if ended != "Success":
+        sys.exit(f"the failed partition was not mended: {ended}")
+
+
+def _mended(dagster: Dagster, demo: RunningDemo) -> None:
+    dagster.open_partitions(_FAILED, demo.weeks[-1])
+    dagster.page.get_by_text("ledger_entry").wait_for()
+    _take(dagster, "partitions.png", 900)
+    dagster.open_checks(_PROVED, "content_digest")
+    dagster.page.get_by_text("source_digest").first.wait_for()
+    _take(dagster, "checks.png", 900)
+    dagster.open_overview(_PROVED)
+    _take(dagster, "overview.png", 900)
+
+
+def _lineage(dagster: Dagster) -> None:
+    """Take the graph alone: with Dagster's own columns beside it nobody could read its names."""
+    dagster.lineage()
+    dagster.page.screenshot(path=_HERE / "lineage.png", clip=dagster.graph_area(margin=16))
+
+
+def _take(dagster: Dagster, name: str, height: int) -> None:
+    page = dagster.page
+    page.mouse.move(0, 0)  # no button looks touched
+    # The path on top is cut to fit before its font is there, and again only in another window.
+    page.set_viewport_size({"width": WIDTH + 1, "height": HEIGHT})
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=_HERE / name)
+    page.screenshot(path=_HERE / name, clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:3000")
+    main()

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -37,11 +38,20 @@ _RULE = "ALTER TABLE public.payments ADD CONSTRAINT dba_no_refunds CHECK (amount
 _MENDING = "ALTER TABLE public.payments DROP CONSTRAINT dba_no_refunds"
 
 
-def tour(folder: Path, *, source: Path | None, weeks: int, scale: int, port: int | None) -> bool:
+def tour(
+    folder: Path,
+    *,
+    source: Path | None,
+    weeks: int,
+    scale: int,
+    port: int | None,
+    mend: bool = True,
+) -> bool:
     """Show the pipeline at work; return whether everything ended proved equal.
 
     `source` is the user's own file, carried for one week; without one, a business of `scale` lives
     through `weeks`. Dagster stays open on `port` until it is stopped; None leaves it closed.
+    Without `mend` the rule that fails a table stays, and with it the red partition.
     """
     console = terminal.console()
     with _alone(folder):
@@ -49,7 +59,8 @@ def tour(folder: Path, *, source: Path | None, weeks: int, scale: int, port: int
         if source is None:
             business.create(settings.source, scale=scale)
             console.print(f"a business on SQLite: {settings.source.relative_to(folder)}")
-        return _show(folder, settings, console, scale=scale, own=source is not None, port=port)
+        story = _Story(scale=scale, own=source is not None, mend=mend)
+        return _show(folder, settings, console, story, port)
 
 
 @contextmanager
@@ -69,12 +80,21 @@ def _alone(folder: Path) -> Generator[None]:
         yield
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Story:
+    """What is shown: the user's own file, or a business of some size and its one failure."""
+
+    scale: int
+    own: bool
+    mend: bool
+
+
 def _show(
-    folder: Path, settings: Settings, console: Console, *, scale: int, own: bool, port: int | None
+    folder: Path, settings: Settings, console: Console, story: _Story, port: int | None
 ) -> bool:
     with environment(settings, os.environ, folder):
         with open_instance() as instance:
-            proved = _live(instance, settings, console, scale=scale, own=own)
+            proved = _live(instance, settings, console, story)
         if port is not None:
             console.print(f"Dagster opens on http://127.0.0.1:{port} (Ctrl-C ends it)")
             serve(settings, port)
@@ -107,15 +127,17 @@ def _prepare(folder: Path, source: Path | None, weeks: int) -> Settings:
 
 
 def _live(
-    instance: dg.DagsterInstance, settings: Settings, console: Console, *, scale: int, own: bool
+    instance: dg.DagsterInstance, settings: Settings, console: Console, story: _Story
 ) -> bool:
     now = datetime.now(UTC)
     complete = calendar_of(settings, now).complete(now)
     for number, week in enumerate(complete, start=1):
         if number > 1:
-            life.live_one_week(settings.source, week=number, scale=scale)
-        if number == _FAILING_WEEK and not own:
-            _fail_and_mend(instance, settings, week, console)
+            life.live_one_week(settings.source, week=number, scale=story.scale)
+        if number == _FAILING_WEEK and not story.own:
+            _fail(instance, settings, week, console)
+            if story.mend:
+                _mend(instance, settings, week, console)
         else:
             _run(instance, week, console)
     tables = tables_of(settings)
@@ -142,13 +164,15 @@ def _run(instance: dg.DagsterInstance, week: date, console: Console) -> RunOutco
     return outcome
 
 
-def _fail_and_mend(
-    instance: dg.DagsterInstance, settings: Settings, week: date, console: Console
-) -> None:
-    """Show one failed partition: the others move on, and it alone is materialized again."""
+def _fail(instance: dg.DagsterInstance, settings: Settings, week: date, console: Console) -> None:
+    """Show one failed partition: the other tables move on."""
     console.print(f"week {week}: somebody gives the target a rule: no refunds in {_FAILING_TABLE}")
     _as_dba(settings, _RULE)
     _run(instance, week, console)
+
+
+def _mend(instance: dg.DagsterInstance, settings: Settings, week: date, console: Console) -> None:
+    """Take the reason away, and materialize the failed partition alone."""
     console.print("  the DBA drops the rule; only this table's partition is materialized again")
     _as_dba(settings, _MENDING)
     mended = run_week(instance, week, tables=[_FAILING_TABLE], only_targets=True)

@@ -1,8 +1,13 @@
 """The report of a week: where every table stands after it, and what failed, as Markdown."""
 
 from datetime import date
+from textwrap import TextWrapper
 
 from migration_assets.report.status import Cell, Status
+
+_WIDTH = (
+    100  # characters of a line in a code block that Dagster shows whole, in a window of 1300 px
+)
 
 
 def render(status: Status, week: date) -> str:
@@ -25,7 +30,7 @@ def render(status: Status, week: date) -> str:
     if reasons:
         lines += ["", "## What failed"]
         for name, reason in sorted(reasons.items()):
-            lines += ["", f"**{_plain(name)}**", "", "```text", reason, "```"]
+            lines += ["", f"**{_plain(name)}**", "", "```text", *_wrapped(reason), "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -34,6 +39,12 @@ def _verdict(status: Status, week: date) -> str:
     if not behind:
         return f"All {len(status.cells)} tables are proved equal to their cut."
     return f"{len(behind)} of {len(status.cells)} tables do not stand at this week yet."
+
+
+def _wrapped(reason: str) -> list[str]:
+    """Break long lines between words: a code block is cut off at the edge of Dagster's window."""
+    wrap = TextWrapper(width=_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [part for line in reason.splitlines() for part in wrap.wrap(line) or [""]]
 
 
 def _row(name: str, cell: Cell, head: str) -> str:

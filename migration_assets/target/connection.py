@@ -24,18 +24,29 @@ from migration_assets.target.sqlstate import translate
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
 
 # PostgreSQL's errors at connect carry no SQLSTATE. These of its messages are not worth waiting
-# for; all else is tried again until patience ends.
+# for; all else is tried again until patience ends. The first phrase found decides.
+_ITS_CERTIFICATE = "give a client certificate that the server trusts in sslcert, its key in sslkey"
 _TERMINAL_AT_CONNECT = (
+    ("certificate verify failed", "give the CA of the server's certificate in sslrootcert"),
+    ("does not match host name", "the host name in the URL has to be one in the certificate"),
+    ("root certificate file", "name the file with the server's CA in sslrootcert"),
+    ("does not support SSL", "the server offers no TLS: see sslmode in the URL"),
+    ("no encryption", "set sslmode in the URL, or let this machine in (pg_hba.conf)"),
+    ("private key file", "sslkey needs a file with the certificate's key that only you can read"),
+    ("certificate file", _ITS_CERTIFICATE),
+    ("valid client certificate", _ITS_CERTIFICATE),
+    ("certificate authentication failed", f"{_ITS_CERTIFICATE}; its CN has to be the user"),
+    ("alert unknown ca", _ITS_CERTIFICATE),
+    ("alert certificate", _ITS_CERTIFICATE),
+    ("alert bad certificate", _ITS_CERTIFICATE),
     ("password authentication failed", "check user and password of the target's URL"),
     ("no password supplied", "put the password into the URL, PGPASSWORD or a passfile"),
     ("does not exist", "check user and database name of the target's URL"),
     ("no pg_hba.conf entry", "let this machine in at the server (security group, pg_hba.conf)"),
-    ("certificate verify failed", "give the CA in sslrootcert; the host name must match"),
-    ("does not support SSL", "the server offers no TLS: see sslmode in the URL"),
 )
 _OLDEST_SERVER = 140000  # Aurora PostgreSQL 14
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries to connect
-_MAX_KEPT = 200  # characters of a connect message that are passed on
+_MAX_KEPT = 300  # characters of a connect message that are passed on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +186,8 @@ def _open(target: Target, where: str) -> Connection:
             _raise_if_final(error, target, where)
             if time.monotonic() + pause > deadline:
                 raise TargetUnreachableError(
-                    what=f"no connection within {target.patience:g} s: {_scrub(error, target)}",
+                    what=f"no connection within {target.patience:g} s: "
+                    f"{_scrub(_lines(error)[-1], target)}",
                     where=where,
                     hint="check that the server runs and that this machine reaches it",
                 ) from None
@@ -184,16 +196,19 @@ def _open(target: Target, where: str) -> Connection:
 
 
 def _raise_if_final(error: psycopg.OperationalError, target: Target, where: str) -> None:
-    text = str(error)
     for phrase, hint in _TERMINAL_AT_CONNECT:
-        if phrase in text:
-            raise TargetError(what=_scrub(error, target), where=where, hint=hint) from None
+        for line in _lines(error):
+            if phrase in line:
+                raise TargetError(what=_scrub(line, target), where=where, hint=hint) from None
 
 
-def _scrub(error: psycopg.OperationalError, target: Target) -> str:
-    """Return the last line of a connect error without the password."""
+def _lines(error: psycopg.OperationalError) -> list[str]:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else "no message"
+    return lines or ["no message"]
+
+
+def _scrub(text: str, target: Target) -> str:
+    """Return a line of a connect error without the password."""
     password = conninfo.conninfo_to_dict(target.url).get("password")
     if password:
         text = text.replace(str(password), "***")
