@@ -24,10 +24,11 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO
 
-from migration_assets_tests.markdown import Block, blocks
+from migration_assets_tests.markdown import blocks
 
 COMMANDS, OUTPUT = "sh", "text"
 ELSEWHERE = ("elsewhere",)
@@ -53,10 +54,9 @@ class Command:
 def commands(markdown: str) -> list[Command]:
     """Return a page's blocks of commands in order. Raises `ValueError` for one of unknown kind."""
     found = blocks(markdown)
-    following: list[Block | None] = [*found[1:], None]
     result: list[Command] = []
-    for block, after in zip(found, following, strict=True):
-        if block.language != COMMANDS:
+    for block, after in zip_longest(found, found[1:]):
+        if block is None or block.language != COMMANDS:
             continue
         if block.words not in ((), ELSEWHERE, UNTIL_STOPPED):
             message = f"line {block.line}: nobody knows how to run `sh {' '.join(block.words)}`"
