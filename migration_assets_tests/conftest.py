@@ -4,4 +4,5 @@ pytest_plugins = [
     "migration_assets_tests.fixtures_postgres",
     "migration_assets_tests.fixtures_sqlite",
     "migration_assets_tests.fixtures_migration",
+    "migration_assets_tests.fixtures_documentation",
 ]

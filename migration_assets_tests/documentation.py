@@ -28,8 +28,15 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import IO
 
+from migration_assets_tests.command import ROOT
 from migration_assets_tests.markdown import blocks
 
+# Pages of docs/ that a test runs. A page with commands that isn't here fails a test.
+RUN_PAGES = (
+    "how-to/behind-authentication.md",
+    "how-to/own-database.md",
+    "tutorial/first-migration.md",
+)
 COMMANDS, OUTPUT = "sh", "text"
 ELSEWHERE = ("elsewhere",)
 UNTIL_STOPPED = ("until", "Ctrl-C")
@@ -49,6 +56,14 @@ class Command:
     words: tuple[str, ...]
     line: int
     output: str | None
+
+
+def page(name: str) -> str:
+    """Return the text of a page that is to be run, which has to be one of `RUN_PAGES`."""
+    if name not in RUN_PAGES:
+        message = f"{name} is not in RUN_PAGES"
+        raise DocumentationError(message)
+    return (ROOT / "docs" / name).read_text("utf-8")
 
 
 def commands(markdown: str) -> list[Command]:

@@ -17,7 +17,7 @@ from migration_assets.settings import ENVIRONMENT, Settings
 from migration_assets.step import EVERY_GUARD, GUARDS
 from migration_assets_tests import markdown
 from migration_assets_tests.command import ROOT
-from migration_assets_tests.documentation import check_syntax, commands
+from migration_assets_tests.documentation import ELSEWHERE, RUN_PAGES, check_syntax, commands
 
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
@@ -264,6 +264,17 @@ def test_what_a_page_shows_to_type_is_shell(page: Path) -> None:
     """Whether it is run by a test or not."""
     for command in commands(read(page)):
         check_syntax(command)
+
+
+def test_every_page_with_commands_is_run() -> None:
+    """A command that nobody runs is wrong some day; one for another machine says so."""
+    found = {
+        page.relative_to(DOCS).as_posix()
+        for page in PAGES
+        if page.is_relative_to(DOCS)
+        and any(command.words != ELSEWHERE for command in commands(read(page)))
+    }
+    assert found == set(RUN_PAGES)
 
 
 @page_by_page
