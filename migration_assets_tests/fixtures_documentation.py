@@ -1,4 +1,4 @@
-"""A project's folder as documentation supposes it: what a clone holds after `make install`."""
+"""The folder that documentation supposes: what a clone of the project holds once installed."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ STATE = ".migration"
 
 
 @pytest.fixture
-def project() -> Iterator[Path]:
+def clone() -> Iterator[Path]:
     """Return such a folder; the servers that its commands started end with it."""
     folder = new_folder()
     (folder / ".venv").mkdir(parents=True)
@@ -33,14 +33,14 @@ def project() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def terminal(project: Path) -> dict[str, str]:
+def terminal(clone: Path) -> dict[str, str]:
     """Return the environment of somebody who has just logged in: a path and an empty home.
 
     PYTHONPATH names this checkout, so that its code runs whatever copy was installed.
     """
     return {
         "PATH": os.environ["PATH"],
-        "HOME": str(project / "home"),
+        "HOME": str(clone / "home"),
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(ROOT),
     }

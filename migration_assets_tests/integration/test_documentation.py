@@ -42,16 +42,16 @@ def make_source(file: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_the_tutorial_is_true(project: Path) -> None:
+def test_the_tutorial_is_true(clone: Path) -> None:
     """Every command works in its order, every output is the one shown, nothing is left at home."""
     run_page(
         page("tutorial/first-migration.md"),
-        folder=project,
-        environment=terminal(project),
+        folder=clone,
+        environment=terminal(clone),
         replace={PORT: free_port()},
     )
-    assert not list((project / "home").iterdir())
-    assert {f.name for f in project.iterdir()} == {
+    assert not list((clone / "home").iterdir())
+    assert {f.name for f in clone.iterdir()} == {
         ".venv",
         "dagster.yaml",
         "home",
@@ -84,7 +84,7 @@ def url_as(server: EmbeddedServer, role: str) -> str:
 
 
 def test_the_rights_of_the_how_to_are_enough_for_a_week(
-    project: Path, cluster: EmbeddedServer
+    clone: Path, cluster: EmbeddedServer
 ) -> None:
     """What the page grants is all the loader has; what it says to type then works."""
     text = page("how-to/own-database.md")
@@ -92,13 +92,13 @@ def test_the_rights_of_the_how_to_are_enough_for_a_week(
         for block in markdown.blocks(text):
             if block.language == "sql":
                 connection.execute(block.text.encode())
-    source = project / "app" / "app.sqlite"
+    source = clone / "app" / "app.sqlite"
     make_source(source)
     (url,) = re.findall(r"MIGRATION_TARGET='([^']+)'", text)
     run_page(
         text,
-        folder=project,
-        environment=terminal(project),
+        folder=clone,
+        environment=terminal(clone),
         replace={"/var/lib/app/app.sqlite": str(source), url: url_as(cluster, "loader")},
     )
     assert independent.compare(source, cluster.url(DATABASE)).equal
@@ -123,19 +123,19 @@ def crontab() -> tuple[dict[str, str], str]:
 
 
 def test_the_crontab_is_silent_after_a_good_week_and_tells_all_after_a_bad_one(
-    project: Path, target_url: str
+    clone: Path, target_url: str
 ) -> None:
     """Run as cron does: by /bin/sh, in an environment that holds next to nothing."""
     variables, command = crontab()
-    make_source(project / "app.sqlite")
+    make_source(clone / "app.sqlite")
     settings = {"source": "app.sqlite", "target": target_url, "first_week": "2025-01-05"}
-    (project / "migration.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+    (clone / "migration.yaml").write_text(yaml.safe_dump(settings), "utf-8")
 
     def mail() -> tuple[int, str]:
         done = subprocess.run(
-            ["/bin/sh", "-c", command.replace("/srv/migration", str(project))],
-            env=terminal(project) | variables | {"PATH": "/usr/bin:/bin"},
-            cwd=project / "home",
+            ["/bin/sh", "-c", command.replace("/srv/migration", str(clone))],
+            env=terminal(clone) | variables | {"PATH": "/usr/bin:/bin"},
+            cwd=clone / "home",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -148,7 +148,7 @@ def test_the_crontab_is_silent_after_a_good_week_and_tells_all_after_a_bad_one(
     assert mail() == (0, "")
     with psycopg.connect(target_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE public.customers RENAME TO gone")
-    (project / "migration.yaml").write_text(yaml.safe_dump(settings | {"weeks": 27}), "utf-8")
+    (clone / "migration.yaml").write_text(yaml.safe_dump(settings | {"weeks": 27}), "utf-8")
     code, told = mail()
     assert code == 1
     assert "public.customers is gone from the target" in told

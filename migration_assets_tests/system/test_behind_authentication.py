@@ -36,10 +36,10 @@ def proxy(tmp_path: Path) -> Iterator[Proxy]:
         yield running
 
 
-def test_the_how_tos_commands_work(project: Path) -> None:
+def test_the_how_tos_commands_work(clone: Path) -> None:
     """A password file's line is what nginx takes."""
     text = page("how-to/behind-authentication.md")
-    assert run_page(text, folder=project, environment=terminal(project))
+    assert run_page(text, folder=clone, environment=terminal(clone))
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_websockets_pass(proxy: Proxy, path: str, login: tuple[str, str]) -> Non
 
 
 @pytest.fixture
-def readers_ui(project: Path, postgres: EmbeddedServer) -> Iterator[int]:
+def readers_ui(clone: Path, postgres: EmbeddedServer) -> Iterator[int]:
     """Start the UI for readers as the how-to says; return its port."""
-    with closing(sqlite3.connect(project / "app.sqlite")) as connection:
+    with closing(sqlite3.connect(clone / "app.sqlite")) as connection:
         connection.execute("CREATE TABLE note (id INTEGER PRIMARY KEY)")
     ensure_database(postgres, DAGSTER_DATABASE)
-    (project / "migration.env").write_text(
+    (clone / "migration.env").write_text(
         f"DAGSTER_PG_HOST=127.0.0.1\nDAGSTER_PG_PORT={postgres.port}\n"
         f"DAGSTER_PG_USERNAME=postgres\nDAGSTER_PG_PASSWORD={postgres.password}\n"
         f"DAGSTER_PG_DB={DAGSTER_DATABASE}\nMIGRATION_SOURCE=app.sqlite\n"
@@ -96,13 +96,13 @@ def readers_ui(project: Path, postgres: EmbeddedServer) -> Iterator[int]:
     )
     text = page("how-to/behind-authentication.md")
     (block,) = (b.text for b in markdown.blocks(text) if "--read-only" in b.text)
-    port, log = free_port(), project / "readers.log"
-    script = block.replace("/srv/migration", str(project)).replace("3001", str(port))
+    port, log = free_port(), clone / "readers.log"
+    script = block.replace("/srv/migration", str(clone)).replace("3001", str(port))
     with log.open("wb") as said:
         server = subprocess.Popen(
             ["/bin/bash", "-e", "-c", script.replace("/etc/migration.env", "./migration.env")],
-            cwd=project,
-            env=terminal(project),
+            cwd=clone,
+            env=terminal(clone),
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
