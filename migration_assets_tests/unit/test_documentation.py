@@ -187,7 +187,7 @@ def invocations(text: str) -> list[list[str]]:
     pieces += markdown.code(markdown.prose(text).replace("\n", " "))
     found: list[list[str]] = []
     for piece in pieces:
-        for typed in re.findall(r"migration-assets((?: +[^|;&#>]*)?)", piece):
+        for typed in re.findall(r"migration-assets((?: +[^|;&#>`]*)?)", piece):
             words = shlex.split(PLACEHOLDER.sub("x", typed), posix=True)
             if words:
                 found.append(words)
