@@ -95,7 +95,7 @@ def readers_ui(clone: Path, postgres: EmbeddedServer) -> Iterator[int]:
         f"MIGRATION_TARGET={postgres.url('postgres')}\n"
     )
     text = page("how-to/behind-authentication.md")
-    (block,) = (b.text for b in markdown.blocks(text) if "--read-only" in b.text)
+    (block,) = (b.text for b in markdown.blocks(text) if "dagster-webserver" in b.text)
     port, log = free_port(), clone / "readers.log"
     script = block.replace("/srv/migration", str(clone)).replace("3001", str(port))
     with log.open("wb") as said:
