@@ -19,9 +19,8 @@ from migration_assets.mapping.propose import propose
 from migration_assets.model import Catalog, ColumnCensus, SourceTable
 from migration_assets.report.settings_text import render
 from migration_assets.settings import CONFIG_FILE, EMBEDDED, Settings, validated
-from migration_assets.source.catalog import read_catalog
+from migration_assets.source.catalog import name_pattern, read_catalog
 from migration_assets.source.connection import open_source, translated
-from migration_assets.source.reader import name_pattern
 from migration_assets.target.connection import Target, connect
 
 PATIENCE = 5.0

@@ -5,4 +5,5 @@ pytest_plugins = [
     "migration_assets_tests.fixtures_sqlite",
     "migration_assets_tests.fixtures_migration",
     "migration_assets_tests.fixtures_ui",
+    "migration_assets_tests.fixtures_documentation",
 ]

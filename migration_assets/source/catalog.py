@@ -64,6 +64,11 @@ def select(catalog: Catalog, include: tuple[str, ...], exclude: tuple[str, ...])
     return replace(catalog, tables=tuple(tables), left_out=left_out)
 
 
+def name_pattern(name: str) -> str:
+    """Return the shell pattern that matches just this name."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
 def remember(state: State, catalog: Catalog) -> Catalog:
     """Cache a catalog for definitions to load while the source is away.
 

@@ -1,0 +1,156 @@
+"""Tutorial and how-tos, done as they say: what they print, what they allow, what stands after."""
+
+import re
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+
+from migration_assets.target.embedded import FAST, EmbeddedServer, ensure_database, start
+from migration_assets_tests import independent, markdown
+from migration_assets_tests.command import ROOT
+from migration_assets_tests.documentation import page, run_page
+from migration_assets_tests.fixtures_documentation import terminal
+
+PORT = "3000"
+DATABASE, MASTER = "app", "master"
+SOURCE = """
+CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE visits (page TEXT, seconds REAL);
+INSERT INTO customers VALUES (1, 'Ada'), (2, 'Bob');
+INSERT INTO visits VALUES ('/', 1.5), ('/', 1.5);
+"""
+
+
+def free_port() -> str:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+def make_source(file: Path) -> None:
+    """Make a small database: a table with a key, and one without."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(SOURCE)
+
+
+@pytest.mark.timeout(900)
+def test_the_tutorial_is_true(clone: Path) -> None:
+    """Every command works in its order, every output is the one shown, nothing is left at home."""
+    run_page(
+        page("tutorial/first-migration.md"),
+        folder=clone,
+        environment=terminal(clone),
+        replace={PORT: free_port()},
+    )
+    assert not list((clone / "home").iterdir())
+    assert {f.name for f in clone.iterdir()} == {
+        ".venv",
+        "dagster.yaml",
+        "home",
+        "workspace.yaml",
+    }
+
+
+# ----------------------------------------------------------------------------- own database
+
+
+@pytest.fixture
+def cluster(server_folder: Path) -> Iterator[EmbeddedServer]:
+    """Return a server as Amazon hands it over: a master who is no superuser owns the database."""
+    server = start(server_folder, options=FAST)
+    ensure_database(server, DATABASE)
+    with psycopg.connect(server.url(DATABASE), autocommit=True) as connection:
+        for statement in (
+            f"CREATE ROLE {MASTER} LOGIN CREATEROLE CREATEDB PASSWORD '{MASTER}'",
+            f"ALTER DATABASE {DATABASE} OWNER TO {MASTER}",
+            f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC",  # only what the page grants
+            "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        ):
+            connection.execute(statement.encode())
+    yield server  # noqa: PT022 - server_folder ends it
+
+
+def url_as(server: EmbeddedServer, role: str) -> str:
+    """Return the database's URL for a role, without a password."""
+    return f"postgresql://{role}@127.0.0.1:{server.port}/{DATABASE}"
+
+
+def test_the_rights_of_the_how_to_are_enough_for_a_week(
+    clone: Path, cluster: EmbeddedServer
+) -> None:
+    """What the page grants is all the loader has; what it says to type then works."""
+    text = page("how-to/own-database.md")
+    with psycopg.connect(url_as(cluster, MASTER), password=MASTER, autocommit=True) as connection:
+        for block in markdown.blocks(text):
+            if block.language == "sql":
+                connection.execute(block.text.encode())
+    source = clone / "app" / "app.sqlite"
+    make_source(source)
+    (url,) = re.findall(r"MIGRATION_TARGET='([^']+)'", text)
+    run_page(
+        text,
+        folder=clone,
+        environment=terminal(clone),
+        replace={"/var/lib/app/app.sqlite": str(source), url: url_as(cluster, "loader")},
+    )
+    assert independent.compare(source, cluster.url(DATABASE)).equal
+    reader, password = url_as(cluster, "app_reader"), "another long one"
+    with psycopg.connect(reader, password=password) as connection:
+        assert connection.execute("SELECT count(*) FROM public.customers").fetchone() == (2,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("DELETE FROM public.customers")
+
+
+# ------------------------------------------------------------------------------------- cron
+
+
+def crontab() -> tuple[dict[str, str], str]:
+    """Return the variables and the command of the page's crontab."""
+    text = (ROOT / "docs" / "how-to" / "plain-cron.md").read_text("utf-8")
+    (block,) = (b for b in markdown.blocks(text) if b.language == "crontab")
+    lines = [line for line in block.text.splitlines() if not line.startswith("#")]
+    variables = dict(line.split("=", 1) for line in lines[:-1])
+    *_, command = lines[-1].split(maxsplit=5)
+    return variables, command
+
+
+def test_the_crontab_is_silent_after_a_good_week_and_tells_all_after_a_bad_one(
+    clone: Path, target_url: str
+) -> None:
+    """Run as cron does: by /bin/sh, in an environment that holds next to nothing."""
+    variables, command = crontab()
+    make_source(clone / "app.sqlite")
+    settings = {"source": "app.sqlite", "target": target_url, "first_week": "2025-01-05"}
+    (clone / "migration.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+
+    def mail() -> tuple[int, str]:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command.replace("/srv/migration", str(clone))],
+            env=terminal(clone) | variables | {"PATH": "/usr/bin:/bin"},
+            cwd=clone / "home",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    assert mail() == (0, "")
+    assert mail() == (0, "")
+    with psycopg.connect(target_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE public.customers RENAME TO gone")
+    (clone / "migration.yaml").write_text(yaml.safe_dump(settings | {"weeks": 27}), "utf-8")
+    code, told = mail()
+    assert code == 1
+    assert "public.customers is gone from the target" in told
+    assert "to do: " in told
+    assert re.search(r"│ *customers", told)
