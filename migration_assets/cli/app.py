@@ -11,6 +11,7 @@ import typer
 
 from migration_assets.cli.before import doctor, init, plan
 from migration_assets.cli.faces import demo, ui
+from migration_assets.cli.holds import hold, release
 from migration_assets.cli.output import FAILED, MISUSED, report, report_misuse
 from migration_assets.cli.weekly import run, status, verify
 from migration_assets.errors import MigrationError, SettingsError
@@ -28,7 +29,7 @@ def _flowed(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-for _command in (init, doctor, plan, run, status, verify, ui, demo):
+for _command in (init, doctor, plan, run, status, verify, hold, release, ui, demo):
     app.command(help=_flowed(_command.__doc__ or ""))(_command)
 
 

@@ -69,6 +69,7 @@ def run(
             success=all(outcome.success for outcome in outcomes),
             failures={k: v for outcome in outcomes for k, v in outcome.failures.items()},
             new_tables=tuple(new),
+            held=outcomes[0].held,
             status=figures,
             problems=tuple(text for text in (unread, unreported) if text),
         )

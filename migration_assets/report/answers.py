@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from migration_assets.model import Proof
+from migration_assets.model import Hold, Proof
 from migration_assets.report.status import Status
 
 
@@ -13,6 +13,7 @@ class Carried:
     """One week that was run: the runs in order, and per failed step the reason.
 
     `new_tables` are those that the week's cut was the first to have; the last run carried them.
+    `held` are the tables that were left alone, since they are on hold.
     `status` covers that week, and is None where the target could not be asked; `problems` says why,
     and what else could not be done after the runs.
     """
@@ -22,8 +23,16 @@ class Carried:
     success: bool
     failures: Mapping[str, str]
     new_tables: tuple[str, ...]
+    held: Mapping[str, Hold]
     status: Status | None
     problems: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """Say how the week ended; a table that was left alone is never called equal."""
+        if not self.success:
+            return "not complete"
+        return "proved equal, but for what is on hold" if self.held else "proved equal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

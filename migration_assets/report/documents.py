@@ -27,6 +27,7 @@ def status(found: Status) -> dict[str, Any]:
             }
             for name, cells in found.cells.items()
         ],
+        "on_hold": {name: hold.text for name, hold in found.holds.items()},
         "failures": [
             {"table": name, "week": week.isoformat(), "reason": reason}
             for (name, week), reason in sorted(found.reasons.items())
@@ -51,6 +52,7 @@ def carried(found: Carried) -> dict[str, Any]:
         "success": found.success,
         "runs": list(found.runs),
         "new_tables": list(found.new_tables),
+        "on_hold": {name: hold.text for name, hold in found.held.items()},
         "tables": tables,
         "failures": [{"step": step, "reason": why} for step, why in found.failures.items()],
         "problems": list(found.problems),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from migration_assets.model import Proof
+from migration_assets.model import Hold, Proof
 from migration_assets.report.answers import Carried, TableProof
 from migration_assets.report.status import Cell, Status
 
@@ -64,12 +64,16 @@ def print_status(status: Status, console: Console) -> None:
             head.isoformat() if head else "[red]never[/]",
         )
     console.print(grid)
-    for name, hold in sorted(status.holds.items()):
-        text = f"{name} is on hold {hold.text}"
-        console.print(text, style="yellow", markup=False, soft_wrap=True)
+    _print_holds(status.holds, console)
     for (name, week), reason in sorted(status.reasons.items()):
         text = f"{name}, week {week}: {reason}"
         console.print(text, style="red", markup=False, soft_wrap=True)
+
+
+def _print_holds(holds: Mapping[str, Hold], console: Console) -> None:
+    for name, hold in sorted(holds.items()):
+        text = f"{name} is on hold {hold.text}"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 def _fitting(status: Status, width: int) -> tuple[date, ...]:
@@ -109,8 +113,8 @@ def print_carried(carried: Carried, console: Console) -> None:
         console.print(text, markup=False, soft_wrap=True)
     if carried.status is not None:
         console.print(_counted(carried.status, carried.week), markup=False)
-    verdict = "proved equal" if carried.success else "not complete"
-    console.print(f"week {carried.week}: {verdict}")
+    _print_holds(carried.held, console)
+    console.print(f"week {carried.week}: {carried.verdict}")
     for problem in carried.problems:
         console.print(problem, style="red", markup=False, soft_wrap=True)
     console.print(f"run {' '.join(carried.runs)}", style="dim", soft_wrap=True)

@@ -17,7 +17,18 @@ from migration_assets.cli.output import answering
 from migration_assets_tests import command
 from migration_assets_tests.integration.test_cli import FAILED, GOOD, MISUSED, WEEK_1, Done, Site
 
-COMMANDS = ("init", "doctor", "plan", "run", "status", "verify", "ui", "demo")
+COMMANDS = (
+    "init",
+    "doctor",
+    "plan",
+    "run",
+    "status",
+    "verify",
+    "hold",
+    "release",
+    "ui",
+    "demo",
+)
 ANSWERING = ("doctor", "plan", "run", "status", "verify")
 COLOUR = re.compile(r"\x1b\[")
 
