@@ -181,7 +181,7 @@ def test_a_covered_week_says_by_which_head_and_when_it_was_read() -> None:
     """The proof is the one stored in the ledger; the light checks are made anew."""
     covered = dataclasses.replace(PROOF, week=NEXT)
     stored = of_proof(ASKED, covered, basis=STORED)
-    light = inspected(week=NEXT)
+    light = inspected(week=NEXT, round_trip=dataclasses.replace(INSPECTION.round_trip, week=NEXT))
     for result in (*stored, *light.values()):
         assert result.sentence.endswith("; week 2026-10-04 is covered by the head at 2026-10-11")
         assert result.texts["head_week"] == "2026-10-11"
