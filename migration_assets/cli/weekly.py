@@ -70,7 +70,7 @@ def run(
             failures={k: v for outcome in outcomes for k, v in outcome.failures.items()},
             new_tables=tuple(new),
             status=figures,
-            problems=tuple(text for text in (unread, unreported) if text),
+            problems=(unreported or unread,) if unreported or unread else (),
         )
         if as_json:
             answer.document = documents.carried(carried)
