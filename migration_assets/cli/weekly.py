@@ -71,7 +71,7 @@ def run(
             new_tables=tuple(new),
             held=outcomes[0].held,
             status=figures,
-            problems=tuple(text for text in (unread, unreported) if text),
+            problems=(unreported or unread,) if unreported or unread else (),
         )
         if as_json:
             answer.document = documents.carried(carried)

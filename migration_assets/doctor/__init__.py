@@ -41,7 +41,7 @@ def examine(
         return checks + [warning(name, "not looked at", to_do) for name in names]
     checks += _tried("source", lambda: source.look(settings))
     checks += _tried("state folder", lambda: folder.look(settings))
-    checks += _tried("target", lambda: target.look(settings, places(settings).target))
+    checks += _tried("target", lambda: target.look(places(settings).target))
     checks += _tried(
         "dagster storage", lambda: dagster.storage(settings, places(settings).storage, environment)
     )

@@ -8,7 +8,6 @@ from psycopg import conninfo
 
 from migration_assets.errors import MigrationError, TargetUnavailableError
 from migration_assets.report.checkup import Check, ok, problem, warning
-from migration_assets.settings import Settings
 from migration_assets.target import ledger
 from migration_assets.target.connection import (
     Connection,
@@ -23,14 +22,15 @@ _HERE = ("localhost", "127.0.0.1", "::1", "")
 _SKEW = 5.0  # seconds between two clocks that nobody would call wrong
 
 
-def look(settings: Settings, target: Target | None) -> list[Check]:
+def look(target: Target | None) -> list[Check]:
     """Check the target; None is an embedded one that doesn't run. Raises where it isn't reached."""
     if target is None:
         return [ok("target", "embedded PostgreSQL: each command starts it, and stops it after")]
-    found = conninfo.conninfo_to_dict(settings.target if not settings.embedded else target.url)
+    name = target.name  # raises where the URL is none
+    found = conninfo.conninfo_to_dict(target.url)
     with connect(replace(target, patience=min(PATIENCE, target.patience))) as connection:
         version = connection.info.parameter_status("server_version")
-        checks = [ok("target", f"{target.name}: PostgreSQL {version}, UTF-8")]
+        checks = [ok("target", f"{name}: PostgreSQL {version}, UTF-8")]
         tries: tuple[tuple[str, Callable[[], Check]], ...] = (
             ("target TLS", lambda: _encryption(connection, found)),
             ("target writer", lambda: _writer(connection)),
@@ -39,7 +39,7 @@ def look(settings: Settings, target: Target | None) -> list[Check]:
             ("target clock", lambda: _clock(connection)),
             ("ledger", lambda: _ledger(connection)),
         )
-        checks += [_tried(name, check) for name, check in tries]
+        checks += [_tried(tried, check) for tried, check in tries]
     return checks
 
 

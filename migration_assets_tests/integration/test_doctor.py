@@ -189,6 +189,15 @@ def test_a_target_that_does_not_answer_is_a_problem(folder: Path) -> None:
     assert found["source"].condition is OK
 
 
+def test_a_target_url_that_is_none_is_a_problem_and_is_not_repeated(folder: Path) -> None:
+    """It may hold a password in the wrong place."""
+    configure(folder, target="mysql://root:s3cret@db/app")
+    found = examined(folder)["target"]
+    assert found.condition is PROBLEM
+    assert "URL can't be read" in found.what
+    assert "s3cret" not in str(found)
+
+
 def on_target(url: str, *statements: str) -> None:
     """Do on the target as its owner would."""
     with psycopg.connect(url, autocommit=True) as connection:
