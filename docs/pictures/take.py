@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 from migration_assets_tests.fixtures_postgres import new_folder
-from migration_assets_tests.system.browser import HEIGHT, WIDTH, Dagster, opened
+from migration_assets_tests.system.browser import WIDTH, Dagster, opened
 from migration_assets_tests.system.running_demo import FAILING_TABLE, RunningDemo, running_demo
 
 _HERE = Path(__file__).parent
 _WEEKS = 4  # the failure is in the fourth
 _FAILED = f"aurora/{FAILING_TABLE}"
-_PROVED = "aurora/orders"
+_PROVED = "aurora/order_lines"
 
 
 def main() -> None:
@@ -71,9 +71,6 @@ def _lineage(dagster: Dagster) -> None:
 def _take(dagster: Dagster, name: str, height: int) -> None:
     page = dagster.page
     page.mouse.move(0, 0)  # no button looks touched
-    # The path on top is cut to fit before its font is there, and again only in another window.
-    page.set_viewport_size({"width": WIDTH + 1, "height": HEIGHT})
-    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
     page.wait_for_load_state("networkidle")
     page.screenshot(path=_HERE / name, clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
 

@@ -112,10 +112,11 @@ class Dagster:
             "height": bottom - top + 2 * margin,
         }
 
-    def _coloured_assets(self) -> dict[str, str] | None:
+    def _coloured_assets(self) -> dict[str, str]:
+        """Read the assets; none while a colour is missing or something moves."""
         graph = self._still_graph()
-        assets = dict(graph["assets"]) if graph else {}
-        return assets if assets and set(assets.values()) <= _KNOWN_STATES else None
+        assets: dict[str, str] = dict(graph["assets"]) if graph else {}
+        return assets if set(assets.values()) <= _KNOWN_STATES else {}
 
     def _still_graph(self) -> dict[str, Any] | None:
         """Read the graph in two frames; None while it moves or grows."""
@@ -156,12 +157,17 @@ class Dagster:
         self.page.get_by_role("button", name="Execute all").wait_for()
         self._rows().first.wait_for()
 
-    def checks(self, asset: str) -> dict[str, str]:
-        """Read an asset's checks and what the list says of each one's last evaluation."""
+    def checks(self, asset: str) -> set[str]:
+        """Read the names of an asset's checks."""
         self.open_checks(asset)
-        texts = self._rows().all_inner_texts()
-        lines = [[line for line in text.splitlines() if line.strip()] for text in texts]
-        return {names[0]: names[-1] for names in lines}
+        return {text.splitlines()[0] for text in self._rows().all_inner_texts()}
+
+    def latest_evaluation(self, asset: str, check: str) -> str:
+        """Read how a check's latest evaluation ended, of whichever partition or of none."""
+        self.open_checks(asset, check)
+        said = self.page.get_by_text("Evaluation result", exact=True).locator("..")
+        said.get_by_text(re.compile(r"^(Passed|Failed)$")).wait_for()
+        return said.inner_text().splitlines()[-1]
 
     def open_check_partitions(self, asset: str, check: str, partition: str = "") -> None:
         """Open one check's partitions, with one of them selected where it is named."""

@@ -59,7 +59,7 @@ class Secured:
             "sslmode": "verify-full",
             "sslrootcert": str(self.ca.certificate),
         }
-        return conninfo.make_conninfo(**(usual | parts))
+        return conninfo.make_conninfo("", **(usual | parts))
 
 
 @pytest.fixture(scope="module")

@@ -136,3 +136,14 @@ def test_the_terminal_and_the_weekly_report_say_why_a_table_is_on_hold() -> None
     assert f"- `orders` {text}" in render(held(), WEEKS[2])
     assert "| `orders` | on hold |" in render(held(), WEEKS[2])
     assert "On hold" not in render(arranged(), WEEKS[2])
+
+
+def test_a_long_reason_is_broken_between_words_in_the_report() -> None:
+    """Dagster cuts off what stands right of its window, and no word of a reason may be lost."""
+    reason = f"{'the server said something long ' * 20}\nto do: {'x' * 150}"
+    attempt = {"table_name": "orders", "week": WEEKS[2], "message": reason}
+    found = status(tables=["orders"], weeks=WEEKS, entries=[], attempts=[attempt])
+    shown = render(found, WEEKS[2]).split("```text\n")[1].split("\n```")[0]
+    assert shown.split() == reason.split()
+    assert [len(line) for line in shown.splitlines() if len(line) > 100] == [150]
+    assert "\nto do:" in shown
