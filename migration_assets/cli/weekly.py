@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from migration_assets.cli.output import FAILED, AsJson, Tables, answering
-from migration_assets.errors import MigrationError, TransientError
+from migration_assets.errors import MigrationError
 
 if TYPE_CHECKING:
     import dagster as dg
 
     from migration_assets.defs.launch import RunOutcome
-    from migration_assets.report.answers import TableProof
     from migration_assets.report.status import Status
     from migration_assets.settings import Settings
-    from migration_assets.step import Migration
 
 
 def run(
@@ -158,6 +156,7 @@ def verify(
     from migration_assets.defs.build import calendar_of, tables_of
     from migration_assets.defs.resources import embedded_target
     from migration_assets.report import documents, terminal
+    from migration_assets.standing import prove_table
 
     with answering(as_json=as_json) as answer:
         settings = settings_here()
@@ -166,7 +165,8 @@ def verify(
         known = tables_of(settings)
         with embedded_target(settings) as migration:
             found = [
-                _verified(migration, name, required) for name in known_tables(table, known) or known
+                prove_table(migration, name, required)
+                for name in known_tables(table, known) or known
             ]
         if as_json:
             answer.document = documents.proofs(found, show_keys=settings.show_keys)
@@ -174,17 +174,3 @@ def verify(
             terminal.print_verified(found, terminal.console(), show_keys=settings.show_keys)
         if not all(table.holds for table in found):
             raise typer.Exit(FAILED)
-
-
-def _verified(migration: "Migration", table: str, required: date | None) -> "TableProof":
-    """Prove one table; what stops its proof doesn't keep the others from being proved."""
-    from migration_assets.report.answers import TableProof
-    from migration_assets.standing import verify as prove
-
-    try:
-        result = prove(migration, table)
-    except TransientError:
-        raise
-    except MigrationError as error:
-        return TableProof(table=table, required=required, error=str(error))
-    return TableProof(table=table, required=required, proof=result[0] if result else None)

@@ -29,7 +29,7 @@ from migration_assets.demo import business, life
 from migration_assets.errors import SettingsError
 from migration_assets.report import terminal
 from migration_assets.settings import ENVIRONMENT, Settings, load
-from migration_assets.standing import standing, verify
+from migration_assets.standing import prove_table, standing
 from migration_assets.target import embedded
 
 # In week 4 the business first pays money back, against a rule that a DBA just made.
@@ -146,11 +146,9 @@ def _live(
     migration = open_migration(settings)
     found = standing(migration, tables, complete)
     terminal.print_status(found, console)
-    results = {name: verify(migration, name) for name in tables}
-    proofs = {name: result and result[0] for name, result in results.items()}
-    terminal.print_proofs(proofs, console, show_keys=settings.show_keys)
-    equal = all(proof is not None and proof.holds for proof in proofs.values())
-    return equal and found.proved
+    proofs = [prove_table(migration, name) for name in tables]
+    terminal.print_verified(proofs, console, show_keys=settings.show_keys)
+    return found.proved and all(proof.holds for proof in proofs)
 
 
 def _run(instance: dg.DagsterInstance, week: date, console: Console) -> RunOutcome:

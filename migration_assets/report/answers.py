@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from migration_assets.model import Hold, Proof
+from migration_assets.model import Hold, Inspection, Proof
+from migration_assets.report.checks import Asked, Result, of_inspection
 from migration_assets.report.status import Status
 
 
@@ -39,24 +40,40 @@ class Carried:
 class TableProof:
     """One table; `required` is the week that its head has to cover, `error` why nothing is proved.
 
-    Without a proof and an error the table was never loaded.
+    Without a proof and an error the table was never loaded. `inspection` is what was found beside
+    the proof.
     """
 
     table: str
     proof: Proof | None = None
+    inspection: Inspection | None = None
     required: date | None = None
     error: str = ""
 
     @property
     def verdict(self) -> str:
-        """One of `equal`, `differs`, `not carried`, `never loaded` and `not proved`."""
+        """Say it in a word or two.
+
+        `equal`, `differs`, `schema differs`, `not carried`, `never loaded` or `not proved`.
+        """
         if self.error:
             return "not proved"
         if self.proof is None:
             return "never loaded"
-        if not self.proof.holds:
+        inspection = self.inspection
+        if not self.proof.holds or (inspection and not inspection.round_trip.holds):
             return "differs"
-        return "not carried" if self.lag else "equal"
+        if self.lag:
+            return "not carried"
+        return "schema differs" if inspection and not inspection.schema.holds else "equal"
+
+    def inspected(self, *, show_keys: bool) -> list[Result]:
+        """Return the checks beside the proof, in words; none where there was no inspection."""
+        if self.inspection is None:
+            return []
+        week = self.required or self.inspection.week
+        asked = Asked(table=self.table, week=week, show_keys=show_keys)
+        return of_inspection(asked, self.inspection, moved=False)
 
     @property
     def lag(self) -> str:

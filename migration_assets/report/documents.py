@@ -107,6 +107,17 @@ def _proof(found: TableProof, *, show_keys: bool) -> dict[str, Any]:
             {"what": d.what, "columns": list(d.columns), **({"key": d.key} if show_keys else {})}
             for d in proof.differences
         ],
+        "checks": [
+            {
+                "check": check.name,
+                "passed": check.passed,
+                "sentence": check.sentence,
+                **check.numbers,
+                "details": list(check.lines),
+                "to_do": check.to_do,
+            }
+            for check in found.inspected(show_keys=show_keys)
+        ],
     }
 
 

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from migration_assets.model import Hold, Proof
+from migration_assets.model import Hold
 from migration_assets.report.answers import Carried, TableProof
+from migration_assets.report.checks import FOREIGN_KEYS, Result
 from migration_assets.report.status import Cell, Status
 
 _PLAIN_WIDTH = 120  # columns where output goes to a file or pipe, which has no width of its own
@@ -126,12 +127,6 @@ def _counted(status: Status, week: date) -> str:
     return f"tables: {', '.join(f'{count} {state}' for state, count in counts.items())}"
 
 
-def print_proofs(proofs: Mapping[str, Proof | None], console: Console, *, show_keys: bool) -> None:
-    """Print what was compared for every table, and the rows that differ."""
-    found = [TableProof(table=name, proof=proof) for name, proof in proofs.items()]
-    print_verified(found, console, show_keys=show_keys)
-
-
 def print_verified(found: Iterable[TableProof], console: Console, *, show_keys: bool) -> None:
     """Print what was compared for every table, the rows that differ, and what else is wrong."""
     grid = Table()
@@ -157,3 +152,13 @@ def print_verified(found: Iterable[TableProof], console: Console, *, show_keys: 
             if text:
                 line = f"{table.table}: {text}"
                 console.print(line, style="red", markup=False, soft_wrap=True)
+        for check in table.inspected(show_keys=show_keys):
+            if not check.passed:
+                style = "yellow" if check.name == FOREIGN_KEYS else "red"
+                _print_check(table.table, check, style, console)
+
+
+def _print_check(table: str, check: Result, style: str, console: Console) -> None:
+    lines = (f"{check.name}: {check.sentence}", *check.lines, f"to do: {check.to_do}")
+    for line in lines:
+        console.print(f"{table}: {line}", style=style, markup=False, soft_wrap=True)
