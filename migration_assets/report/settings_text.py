@@ -35,7 +35,8 @@ MEANINGS: Mapping[str, str] = {
     "owners": "Owners of the assets in Dagster: e-mail addresses, or team:NAME.",
     "parallel": "Tables that are carried at the same time.",
     "catch_up_attempts": "How often the catch-up sensor asks for a failed week or table again.",
-    "catch_up_backoff": "Minutes that it waits after a run that failed; doubled with each of its attempts.",
+    "catch_up_backoff": "Minutes that it waits after a run that failed; doubled with each of its"
+    " attempts.",
     "dagster_storage": "Where Dagster keeps runs and events: postgres (the one that DAGSTER_PG_HOST"
     " names, else an embedded one), or sqlite, files in the state folder.",
 }
