@@ -14,7 +14,7 @@ from migration_assets_tests.system.running_demo import FAILING_TABLE, RunningDem
 _HERE = Path(__file__).parent
 _WEEKS = 4  # the failure is in the fourth
 _FAILED = f"aurora/{FAILING_TABLE}"
-_PROVED = "aurora/order_lines"
+_PROVED = _FAILED  # once it is mended
 
 
 def main() -> None:

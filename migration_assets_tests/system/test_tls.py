@@ -163,7 +163,7 @@ def test_a_run_with_the_wrong_ca_ends_with_what_to_do(secured: Secured, site: Si
     assert "certificate verify failed" in said
     assert "to do: give the CA" in said
     assert PASSWORD not in said
-    assert time.monotonic() - started < PATIENCE / 2
+    assert time.monotonic() - started < PATIENCE  # and Dagster has been started in it
 
 
 WRONG = {
