@@ -60,6 +60,39 @@ def results(
             )
 
 
+def note_at_head(
+    context: dg.AssetExecutionContext,
+    asset: dg.AssetKey,
+    found: Iterable[Result],
+    *,
+    selected: Container[str],
+) -> None:
+    """Note the selected results of a run without a partition at the week of the table's head.
+
+    Dagster would show them as the latest execution, but its lists go by partition: a failure that
+    was found so would still be called succeeded there. Not as an event without a run, of which
+    Dagster's storage takes one for each partition.
+    """
+    for result in found:
+        if result.name in selected:
+            evaluation = dg.AssetCheckEvaluation(
+                asset_key=asset,
+                check_name=result.name,
+                passed=result.passed,
+                severity=_severity(result.name),
+                description=result.sentence,
+                metadata=_metadata(result),
+                blocking=result.name in BLOCKING,
+                partition=result.texts["head_week"],
+            )
+            event = dg.DagsterEvent(
+                event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+                job_name=context.run.job_name,
+                event_specific_data=evaluation,
+            )
+            context.instance.report_dagster_event(event, run_id=context.run.run_id)
+
+
 def _severity(name: str) -> dg.AssetCheckSeverity:
     return dg.AssetCheckSeverity.WARN if name == FOREIGN_KEYS else dg.AssetCheckSeverity.ERROR
 

@@ -89,7 +89,7 @@ def target_address(settings: Settings) -> dict[str, dg.MetadataValue]:
 def described(table: SourceTable) -> str:
     """Say what a table of the source is: its columns, key and foreign keys."""
     key = f"key ({', '.join(table.key)})" if table.key else "no declared key"
-    said = f"Source table `{table.name}`: {_counted(len(table.columns), 'column')}, {key}"
+    said = f"Source table {table.name}: {_counted(len(table.columns), 'column')}, {key}"
     if table.foreign_keys:
         said += f", {_counted(len(table.foreign_keys), 'foreign key')}"
     return said + "."
@@ -159,7 +159,7 @@ def _table_schema(mapping: TableMapping) -> dg.TableSchema:
             dg.TableColumn(
                 name=c.target,
                 type=c.type.sql,
-                description=f"{c.name} {c.declared}: {c.evidence}",
+                description=f"{c.declared or 'no type'} at the source: {c.evidence}",
                 constraints=dg.TableColumnConstraints(nullable=not c.not_null),
             )
             for c in mapping.columns

@@ -109,7 +109,7 @@ def delta_asset(
         owners=owners,
         tags=tags(table),
         metadata=source_link(delta_asset),
-        description=f"Rows of `{table.name}` that changed since the table's head, in target types."
+        description=f"Rows of {table.name} that changed since the table's head, in target types."
         f" {described(table)}",
     )
     def _delta(
@@ -150,7 +150,7 @@ def aurora_asset(
                 owners=owners,
                 tags=tags(table),
                 metadata={**source_link(aurora_asset), **metadata},
-                description=f"`{table.name}` on the target, standing at exactly one cut."
+                description=f"{table.name} on the target, standing at exactly one cut."
                 f" {described(table)}",
             )
         ],
@@ -167,7 +167,8 @@ def aurora_asset(
         selected = {k.name for k in execution.selected_asset_check_keys}
         asked = Asked(
             table=table.name,
-            week=date.fromisoformat(context.partition_key),
+            # Dagster's "Execute all" of checks starts a run without a partition.
+            week=date.fromisoformat(context.partition_key) if context.has_partition_key else None,
             show_keys=migration.settings.show_keys,
         )
         try:
@@ -183,6 +184,8 @@ def aurora_asset(
         except MigrationError as error:
             yield from checks.results(key, of_error(asked, error), selected=selected)
             raise failure(error) from error
+        if asked.week is None:
+            checks.note_at_head(context, key, found, selected=selected)
         yield from checks.results(key, found, selected=selected)
 
     return _aurora
@@ -191,6 +194,13 @@ def aurora_asset(
 def _move(
     context: dg.AssetExecutionContext, migration: Migration, asked: Asked, stopwatch: Stopwatch
 ) -> Moved:
+    if asked.week is None:
+        raise StateError(
+            what="a table is materialized for a week",
+            where=asked.where,
+            expected="a run with a partition",
+            hint="choose the partition of a week",
+        )
     tag = context.run.tags.get(ACKNOWLEDGE_TAG, "")
     return carry(
         migration,
@@ -248,10 +258,10 @@ def _never_loaded(asked: Asked) -> StateError:
 
 def _refuse_later_week(asked: Asked, head: date) -> None:
     """Let no check turn green for a week that the table was not carried to."""
-    if head < asked.week:
+    if asked.week is not None and head < asked.week:
         raise StateError(
             what=f"this week was not carried yet: the table stands at {head}",
-            where=f"table {asked.table}, week {asked.week}",
+            where=asked.where,
             expected="a week that the table's head covers",
             hint=f"materialize {aurora_key(asked.table).to_user_string()} for this week",
         )

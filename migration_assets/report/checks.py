@@ -38,16 +38,25 @@ _GUARD = re.compile(r"--acknowledge (\w+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Which table and week the checks are for, and whether rows may be named by key."""
+    """Which table and week the checks are for, and whether rows may be named by key.
+
+    Without a week the table is asked for as it stands, at whatever week that is.
+    """
 
     table: str
-    week: date
+    week: date | None
     show_keys: bool
 
     @property
+    def where(self) -> str:
+        """Name table and week for an error."""
+        return f"table {self.table}" + (f", week {self.week}" if self.week else "")
+
+    @property
     def run_command(self) -> str:
-        """Return the command that carries this table to this week."""
-        return f"migration-assets run --week {self.week} --table {shlex.quote(self.table)}"
+        """Return the command that carries this table to this week, or to the last one."""
+        week = f"--week {self.week} " if self.week else ""
+        return f"migration-assets run {week}--table {shlex.quote(self.table)}"
 
     @property
     def verify_command(self) -> str:
@@ -105,6 +114,7 @@ def of_error(asked: Asked, error: MigrationError, names: Iterable[str] = CHECKS)
         "where": error.where,
         "expected": error.expected,
     }
+    texts = {name: text for name, text in texts.items() if text}
     return [
         Result(
             name=name,
@@ -120,7 +130,8 @@ def of_error(asked: Asked, error: MigrationError, names: Iterable[str] = CHECKS)
 
 def _placed(asked: Asked, result: Result, *, head: date, basis: str) -> Result:
     """Add to a result at which head it was made and when."""
-    covered = f"; week {asked.week} is covered by the head at {head}" if head > asked.week else ""
+    before = asked.week is not None and asked.week < head
+    covered = f"; week {asked.week} is covered by the head at {head}" if before else ""
     return replace(
         result,
         sentence=result.sentence + covered,

@@ -128,6 +128,49 @@ def test_each_check_runs_alone(pipeline: Pipeline, name: str) -> None:
     assert pipeline.on_target("SELECT count(*) FROM migration.ledger") == entries
 
 
+def without_partition(pipeline: Pipeline, *names: str) -> dg.ExecuteInProcessResult:
+    """Run checks of the orders as the UI's "Execute all" does: without a partition."""
+    implicit = pipeline.definitions().resolve_implicit_global_asset_job_def()
+    chosen = {dg.AssetCheckKey(ORDERS, name) for name in names}
+    subset = implicit.get_subset(asset_selection=set(), asset_check_selection=chosen)
+    return subset.execute_in_process(instance=pipeline.instance, raise_on_error=False)
+
+
+def status_at(pipeline: Pipeline, number: int, name: str) -> str:
+    """Return what Dagster's list shows of a check in a week."""
+    (found,) = pipeline.instance.event_log_storage.get_asset_check_partition_info(
+        [dg.AssetCheckKey(ORDERS, name)]
+    )[-1:]
+    assert found.partition_key == week(number).isoformat()
+    return found.latest_execution_status.value
+
+
+def test_what_executing_all_finds_shows_at_the_week_of_the_head(pipeline: Pipeline) -> None:
+    """Dagster starts that run without a partition; its lists go by partition."""
+    assert without_partition(pipeline, *CHECKS).success
+    assert status_at(pipeline, 1, CONTENT_DIGEST) == "SUCCEEDED"
+    pipeline.on_target("UPDATE public.orders SET amount = 1 WHERE id = 1")
+    result = without_partition(pipeline, *CHECKS)
+    found = checks_of(pipeline, result.run_id)
+    assert not found[CONTENT_DIGEST].passed
+    assert found[ROW_COUNT].passed
+    assert status_at(pipeline, 1, CONTENT_DIGEST) == "FAILED"
+    assert status_at(pipeline, 1, ROW_COUNT) == "SUCCEEDED"
+
+
+def test_executing_all_of_a_table_that_was_never_loaded_says_so(
+    make_pipeline: MakePipeline,
+) -> None:
+    """Its checks are red, and name what to materialize."""
+    pipeline = make_pipeline(TABLES)
+    result = without_partition(pipeline, *CHECKS)
+    assert not result.success
+    found = checks_of(pipeline, result.run_id)
+    assert set(found) == set(CHECKS)
+    assert "never loaded" in str(found[ROW_COUNT].description)
+    assert "expected" not in shown(found[ROW_COUNT])
+
+
 def test_no_check_is_green_for_a_week_that_was_not_carried(pipeline: Pipeline) -> None:
     """Whatever stands at the head is no proof of a later week."""
     pipeline.change("INSERT INTO orders VALUES (4, 1, 2.5)")

@@ -143,11 +143,11 @@ def test_a_description_says_what_the_table_is(offline: Pipeline) -> None:
     graph = offline.definitions().resolve_asset_graph()
     said = {name: str(graph.get(aurora_key(name)).description) for name in (LINES, "orders", "log")}
     assert said[LINES].endswith(
-        "Source table `Order Lines`: 3 columns, key (order_id, line), 1 foreign key."
+        "Source table Order Lines: 3 columns, key (order_id, line), 1 foreign key."
     )
-    assert said["orders"].endswith("Source table `orders`: 2 columns, key (id).")
-    assert said["log"].endswith("Source table `log`: 1 column, no declared key.")
-    assert "Source table `log`" in str(graph.get(delta_key("log")).description)
+    assert said["orders"].endswith("Source table orders: 2 columns, key (id).")
+    assert said["log"].endswith("Source table log: 1 column, no declared key.")
+    assert "Source table log" in str(graph.get(delta_key("log")).description)
 
 
 def test_tables_can_be_searched_by_tag(offline: Pipeline) -> None:
