@@ -159,6 +159,6 @@ def print_verified(found: Iterable[TableProof], console: Console, *, show_keys: 
 
 
 def _print_check(table: str, check: Result, style: str, console: Console) -> None:
-    lines = (f"{check.name}: {check.sentence}", *check.lines, f"to do: {check.to_do}")
-    for line in lines:
-        console.print(f"{table}: {line}", style=style, markup=False, soft_wrap=True)
+    for line in (*(check.lines or (check.sentence,)), f"to do: {check.to_do}"):
+        text = f"{table}: {check.name}: {line}"
+        console.print(text, style=style, markup=False, soft_wrap=True)
