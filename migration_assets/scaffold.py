@@ -71,7 +71,8 @@ def look(
         found.append(_target_text(resolved, patience))
     suggestions = _suggestions(catalog)
     if suggestions:
-        hints.append(f"{len(suggestions)} tables may be left out: see `exclude` in {CONFIG_FILE}")
+        count = f"{len(suggestions)} table{'s' if len(suggestions) > 1 else ''}"
+        hints.append(f"{count} may be left out: see `exclude` in {CONFIG_FILE}")
     written = {name: getattr(settings, name) for name in given if name != "target"}
     written["target"] = target
     for name in ("source", "state"):  # as they were typed: relative to the file

@@ -74,7 +74,7 @@ def _print_unfit(table: TablePlan, console: Console) -> None:
 def _sum(plan: Plan) -> str:
     new = sum(table.state == NEW for table in plan.tables)
     stopped = sum(bool(table.stops) for table in plan.tables)
-    text = f"{len(plan.tables)} tables, {new} of them new; {len(plan.left_out)} objects left out; "
+    text = f"tables: {len(plan.tables)}, new: {new}, left out: {len(plan.left_out)}; "
     return text + (f"{stopped} would be stopped as things stand" if stopped else "none is stopped")
 
 
