@@ -6,7 +6,10 @@ would cost a second, and a plain fork would copy the threads of Polars and Arrow
 
 import multiprocessing as mp
 import os
+import resource
 import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import date
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from migration_assets import step
+from migration_assets.errors import MigrationError
 from migration_assets.state import LocalState
 from migration_assets.step import Migration
 
@@ -39,6 +43,32 @@ class DeadlyState(LocalState):
         if self.deadly in key:
             kill_myself()
         super()._finish(file, key)
+
+
+class FullState(LocalState):
+    """A state folder on a disk without a byte left for a certain file of its workspaces."""
+
+    def __init__(self, root: Path, full: str) -> None:
+        super().__init__(root)
+        self.full = full
+
+    @contextmanager
+    def workspace(self) -> Generator[Path]:
+        """Lend a folder in which that file is the device that is always full."""
+        with super().workspace() as folder:
+            (folder / self.full).symlink_to("/dev/full")
+            yield folder
+
+
+def run_limited(migration: Migration, table: str, week: date, limit: int, answer: Path) -> None:
+    """Run a week of a table while no file may grow beyond a limit; answer with kind and text."""
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        step.take_cut(migration, week)
+        step.make_delta(migration, table, week)
+        step.carry(migration, table, week, run="limited")
+    except MigrationError as error:
+        answer.write_text(f"{type(error).__name__}\n{error}", "utf-8")
 
 
 def die_in_step(migration: Migration, table: str, week: date, stage: str) -> None:

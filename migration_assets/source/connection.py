@@ -20,6 +20,7 @@ _UTF16 = (2, 3)
 # table_list and its column `strict`: https://sqlite.org/pragma.html#pragma_table_list
 _OLDEST_SQLITE = (3, 37, 0)
 _BUSY, _LOCKED = 5, 6
+_SET = "set `source` in migration.yaml, or MIGRATION_SOURCE"
 _DECRYPT = "let its application export a plain copy each week, and name that one as source"
 _CODES = {
     1: (
@@ -86,10 +87,15 @@ def _check_file(path: Path) -> bytes:
                 what="there is no such file",
                 where=where,
                 expected="the path of a SQLite database",
-                hint="set `source` in migration.yaml, or MIGRATION_SOURCE",
+                hint=_SET,
             )
         if not path.is_file():
-            raise SourceError(what="not a file", where=where, expected="a SQLite database file")
+            raise SourceError(
+                what="not a file",
+                where=where,
+                expected="a SQLite database file",
+                hint=f"name the file itself: {_SET}",
+            )
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
     except PermissionError as error:
@@ -105,7 +111,10 @@ def _check_file(path: Path) -> bytes:
         ) from error
     if not header:
         raise SourceError(
-            what="the file is empty", where=where, expected="a SQLite database with tables"
+            what="the file is empty",
+            where=where,
+            expected="a SQLite database with tables",
+            hint=f"start the application once, restore a backup, or {_SET}",
         )
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
         raise SourceError(

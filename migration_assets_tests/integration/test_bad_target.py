@@ -1,10 +1,12 @@
 """Targets that are away, closed, wrong or changed: a clear error within bounds, and then go on."""
 
+import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from migration_assets.errors import (
     SettingsError,
     TargetError,
     TargetUnavailableError,
+    TargetUnreachableError,
     TerminalError,
     TransientError,
     UnsupportedError,
@@ -145,6 +148,119 @@ def test_a_restart_during_a_move_is_transient_and_the_next_run_completes(
     assert_equal(migration)
 
 
+def test_a_restart_between_delta_and_load_loses_nothing(
+    make_migration: MakeMigration, server_folder: Path
+) -> None:
+    """The stored delta is used by the server that came back, on whichever port."""
+    server = embedded.start(server_folder, options=embedded.FAST)
+    embedded.ensure_database(server, "app")
+    made = make_migration(BOOKS, connect_patience=60.0)
+    migration = connected_as(made, **conninfo.conninfo_to_dict(server.url("app")))
+    load_week(migration, 1)
+    change(migration, "UPDATE book SET pages = 7 WHERE id = 1", "DELETE FROM book WHERE id = 2")
+    step.take_cut(migration, week(2))
+    stored = step.make_delta(migration, "book", week(2))
+    embedded.stop(server_folder)
+    embedded.start(server_folder, options=embedded.FAST)
+    carry(migration, 2, "book")
+    assert entries(migration, "book")[-1] == (week(2), week(1), 0, 1, 1)
+    assert stored.rows_path.exists(), "it was not made again"
+    assert_equal(migration, "book")
+
+
+def test_a_standby_is_read_only_and_can_be_verified(
+    make_migration: MakeMigration, server_folder: Path
+) -> None:
+    """Nothing is written there; what stands can be proved there; promoted, the week goes on."""
+    server = embedded.start(server_folder, options=embedded.FAST)
+    embedded.ensure_database(server, "app")
+    made = make_migration(BOOKS, connect_patience=60.0)
+    migration = connected_as(made, **conninfo.conninfo_to_dict(server.url("app")))
+    load_week(migration, 1)
+    before = snapshot(migration)
+    embedded.stop(server_folder)
+    signal_file = server.data / "standby.signal"
+    signal_file.touch()
+    os.chown(signal_file, server.data.stat().st_uid, server.data.stat().st_gid)
+    embedded.start(server_folder, options=embedded.FAST)
+    change(migration, "UPDATE book SET pages = 7")
+    error = failure(migration, 2)
+    assert isinstance(error, TargetUnavailableError)
+    assert "read-only" in error.what
+    assert "writer endpoint" in error.hint
+    found = standing.verify(migration, "book")
+    assert found is not None
+    assert found[0].holds
+    assert snapshot(migration) == before
+    write_on_target(migration, "SELECT pg_promote()")
+    load_week(migration, 2)
+    assert_equal(migration)
+
+
+@pytest.fixture
+def crowded(make_migration: MakeMigration, role: str) -> tuple[Migration, Migration]:
+    """Return a migration as a role that may have one connection only, and the same as admin."""
+    admin = make_migration(BOOKS)
+    name = target_rows(admin, "SELECT current_database()")[0][0]
+    write_on_target(
+        admin,
+        f'ALTER ROLE "{role}" CONNECTION LIMIT 1',
+        f'GRANT CREATE ON DATABASE "{name}" TO "{role}"',
+        f'GRANT CREATE, USAGE ON SCHEMA public TO "{role}"',
+    )
+    return connected_as(admin, user=role, password=PASSWORD), admin
+
+
+def test_too_many_connections_are_tried_again_and_then_named(
+    crowded: tuple[Migration, Migration],
+) -> None:
+    """53300 at connect is worth the patience; after it, the reason is told, and nothing is made."""
+    migration, admin = crowded
+    started = time.monotonic()
+    with on_target(migration):
+        error = failure(migration)
+    assert isinstance(error, TargetUnreachableError)
+    assert "too many connections" in error.what
+    assert "within 2 s" in error.what
+    assert 1 < time.monotonic() - started < 20
+    assert snapshot(admin) == {}
+    load_week(migration, 1)
+    assert_equal(admin)
+
+
+def test_a_connection_that_gets_free_within_the_patience_is_used(
+    crowded: tuple[Migration, Migration],
+) -> None:
+    """Nobody has to run the week again."""
+    migration, admin = crowded
+    patient = replace(migration, target=replace(migration.target, patience=60.0))
+    with ExitStack() as other:
+        other.enter_context(on_target(migration))
+        timer = threading.Timer(1.0, other.close)
+        timer.start()
+        load_week(patient, 1)
+        timer.join()
+    assert_equal(admin)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [({"host": "nowhere.invalid"}, "nowhere.invalid"), ({"port": "1"}, "no connection within")],
+)
+def test_a_wrong_host_or_port_is_given_up_after_its_patience_and_nothing_is_made(
+    make_migration: MakeMigration, parts: dict[str, str], said: str
+) -> None:
+    """A name may come back, a server too; with the right one, the same week goes through."""
+    migration = make_migration(BOOKS)
+    wrong = connected_as(migration, password=PASSWORD, **parts)
+    error = failure(wrong)
+    assert isinstance(error, TargetUnavailableError)
+    assert said in str(error)
+    assert snapshot(migration) == {}
+    load_week(migration, 1)
+    assert_equal(migration)
+
+
 def test_a_wrong_password_fails_at_once(make_migration: MakeMigration) -> None:
     """Waiting can't help, and trying again may lock the account."""
     migration = connected_as(make_migration(BOOKS, connect_patience=60.0), password=PASSWORD)
@@ -213,6 +329,8 @@ def test_a_target_that_is_read_only_is_transient(make_migration: MakeMigration) 
     "made",
     [
         "CREATE TABLE book (id bigint PRIMARY KEY, title text, pages bigint)",
+        "CREATE TABLE book AS SELECT 'of somebody else' AS other_column, 7 AS id",
+        "CREATE TABLE book AS SELECT 1::bigint AS id, 'theirs' AS title, 9::bigint AS pages",
         "CREATE VIEW book AS SELECT 1 AS id",
         "CREATE SEQUENCE book",
         "CREATE TYPE book AS (id bigint)",
@@ -225,10 +343,13 @@ def test_something_of_that_name_that_is_not_ours_is_left_alone(
     migration = make_migration(BOOKS)
     write_on_target(migration, made)
     before = target_rows(migration, "SELECT oid, relname FROM pg_class ORDER BY oid")
+    theirs = target_rows(migration, "SELECT t::text FROM book AS t") if "AS SELECT" in made else []
     error = failure(migration)
     assert isinstance(error, TargetError)
     assert "book" in str(error)
     assert "rename" in str(error)
+    if theirs:
+        assert target_rows(migration, "SELECT t::text FROM book AS t") == theirs
     after = target_rows(migration, "SELECT oid, relname FROM pg_class ORDER BY oid")
     assert set(before) <= set(after)
     kind = made.split()[1]
