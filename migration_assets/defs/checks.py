@@ -1,7 +1,7 @@
 """A table's asset checks: their specs, and results for people as Dagster's own.
 
-The proofs and the round trip block; schema and foreign keys don't, and the latter only warn: what
-is wrong with them no load can mend.
+The proofs and the round trip block, since they say whether the table is equal; schema and foreign
+keys don't. Dagster only lets errors block, and no warnings.
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -54,7 +54,7 @@ def results(
                 asset_key=asset,
                 check_name=result.name,
                 passed=result.passed,
-                severity=_severity(result.name),
+                severity=_severity(result),
                 description=result.sentence,
                 metadata=_metadata(result),
             )
@@ -79,7 +79,7 @@ def note_at_head(
                 asset_key=asset,
                 check_name=result.name,
                 passed=result.passed,
-                severity=_severity(result.name),
+                severity=_severity(result),
                 description=result.sentence,
                 metadata=_metadata(result),
                 blocking=result.name in BLOCKING,
@@ -93,8 +93,8 @@ def note_at_head(
             context.instance.report_dagster_event(event, run_id=context.run.run_id)
 
 
-def _severity(name: str) -> dg.AssetCheckSeverity:
-    return dg.AssetCheckSeverity.WARN if name == FOREIGN_KEYS else dg.AssetCheckSeverity.ERROR
+def _severity(result: Result) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if result.severe else dg.AssetCheckSeverity.WARN
 
 
 def _metadata(result: Result) -> dict[str, dg.MetadataValue]:

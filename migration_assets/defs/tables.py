@@ -40,6 +40,7 @@ from migration_assets.report.checks import (
     STORED,
     Asked,
     Result,
+    of_covered,
     of_error,
     of_inspection,
     of_proof,
@@ -227,7 +228,8 @@ def after_move(migration: Migration, asked: Asked, moved: Moved) -> list[Result]
         return [*results, read_back, *of_error(asked, error, (SCHEMA, FOREIGN_KEYS))]
     if found is None:
         raise _never_loaded(asked)
-    return [*results, *of_inspection(asked, found, moved=not covered)]
+    others = of_covered(asked, found) if covered else of_inspection(asked, found, moved=True)
+    return [*results, *others]
 
 
 def checked_alone(migration: Migration, asked: Asked, selected: Collection[str]) -> list[Result]:

@@ -74,7 +74,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One check's result: a sentence, numbers that plot, texts, differences, and what to do."""
+    """One check's result: a sentence, numbers that plot, texts, differences, and what to do.
+
+    A result that is not `severe` is a warning where it hasn't passed.
+    """
 
     name: str
     passed: bool
@@ -83,6 +86,7 @@ class Result:
     texts: Mapping[str, str]
     lines: tuple[str, ...] = ()
     to_do: str = "nothing"
+    severe: bool = True
 
 
 def of_proof(asked: Asked, proof: Proof, *, basis: str) -> list[Result]:
@@ -95,6 +99,16 @@ def of_round_trip(asked: Asked, found: RoundTrip, *, moved: bool) -> Result:
     """Return the round trip's result; `moved` where a step has read rows back itself."""
     basis = MOVED if moved else NOW
     return _placed(asked, _round_trip(asked, found), head=found.week, basis=basis)
+
+
+def of_covered(asked: Asked, found: Inspection) -> list[Result]:
+    """Return the results of the three for a week that its head covers.
+
+    Such a step changes nothing and shows the proof of then: what was changed on the target since is
+    told, but doesn't make that week red.
+    """
+    made = of_inspection(asked, found, moved=False)
+    return [replace(result, severe=result.severe and result.name != ROUND_TRIP) for result in made]
 
 
 def of_inspection(asked: Asked, found: Inspection, *, moved: bool) -> list[Result]:
@@ -311,6 +325,7 @@ def _foreign_keys(asked: Asked, found: tuple[ForeignKeyCheck, ...]) -> Result:
         texts={},
         lines=tuple(foreign_key_line(c) for c in found if c in wrong or c.pending),
         to_do=_foreign_key_to_do(asked, wrong, pending),
+        severe=False,  # no load can mend it
     )
 
 

@@ -141,7 +141,7 @@ def test_the_terminal_and_the_weekly_report_say_why_a_table_is_on_hold() -> None
 def test_a_long_reason_is_broken_between_words_in_the_report() -> None:
     """Dagster cuts off what stands right of its window, and no word of a reason may be lost."""
     reason = f"{'the server said something long ' * 20}\nto do: {'x' * 150}"
-    attempt = {"table_name": "orders", "week": WEEKS[2], "message": reason}
+    attempt = failure("orders", WEEKS[2]) | {"message": reason}
     found = status(tables=["orders"], weeks=WEEKS, entries=[], attempts=[attempt])
     shown = render(found, WEEKS[2]).split("```text\n")[1].split("\n```")[0]
     assert shown.split() == reason.split()
