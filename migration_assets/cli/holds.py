@@ -51,7 +51,7 @@ def release(table: Table) -> None:
 def _settings_with(table: str) -> "Settings":
     """Read the settings. Raises `SettingsError` for a table that they don't have."""
     from migration_assets.cli.choices import known_tables, settings_here
-    from migration_assets.defs.build import tables_of
+    from migration_assets.defs.known import tables_of
 
     settings = settings_here()
     known_tables([table], tables_of(settings))

@@ -44,8 +44,8 @@ def run(
         known_tables,
         settings_here,
     )
-    from migration_assets.defs.build import calendar_of, tables_of
     from migration_assets.defs.instance import instance
+    from migration_assets.defs.known import calendar_of, tables_of
     from migration_assets.defs.report import report_week
     from migration_assets.report import documents, terminal
     from migration_assets.report.answers import Carried
@@ -90,7 +90,7 @@ def _carry(
 
     The definitions of the first run come from a catalog that didn't have them yet.
     """
-    from migration_assets.defs.build import tables_of
+    from migration_assets.defs.known import tables_of
     from migration_assets.defs.launch import run_week
 
     before = set(tables_of(settings))
@@ -121,7 +121,7 @@ def _figures(
 def status(*, as_json: AsJson = False) -> None:
     """Show every table week by week: loads with their figures, heads, what failed and why."""
     from migration_assets.cli.choices import settings_here
-    from migration_assets.defs.build import calendar_of, tables_of
+    from migration_assets.defs.known import calendar_of, tables_of
     from migration_assets.defs.resources import embedded_target
     from migration_assets.report import documents, terminal
     from migration_assets.standing import standing
@@ -153,7 +153,7 @@ def verify(
 ) -> None:
     """Prove tables as they stand now, each against its head's cut; nothing is changed."""
     from migration_assets.cli.choices import complete_week, known_tables, settings_here
-    from migration_assets.defs.build import calendar_of, tables_of
+    from migration_assets.defs.known import calendar_of, tables_of
     from migration_assets.defs.resources import embedded_target
     from migration_assets.report import documents, terminal
     from migration_assets.standing import prove_table

@@ -13,6 +13,7 @@ from dagster import BetaWarning, PreviewWarning
 
 from migration_assets.defs.assets import aurora_schema, source_cut
 from migration_assets.defs.io_manager import DeltaIOManager
+from migration_assets.defs.known import known_catalog
 from migration_assets.defs.metadata import attributed, source_address, target_address
 from migration_assets.defs.partitions import weekly
 from migration_assets.defs.report import report_sensors, report_spec
@@ -21,12 +22,8 @@ from migration_assets.defs.schedules import weekly_job, weekly_schedule
 from migration_assets.defs.sensors import catch_up_sensor
 from migration_assets.defs.tables import table_assets
 from migration_assets.mapping.names import asset_name
-from migration_assets.model import Catalog
 from migration_assets.settings import Settings, load
-from migration_assets.source.catalog import cached, read_catalog, remember, select
-from migration_assets.source.connection import open_source, translated
-from migration_assets.state import State
-from migration_assets.weeks import Weeks
+from migration_assets.source.catalog import select
 from migration_assets.weeks import weeks as calendar
 
 _PRELOAD = ("migration_assets.defs.build", "migration_assets.defs.step_process")
@@ -82,7 +79,7 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
         return dg.Definitions(
             assets=[*shared, *tables, report.merge_attributes(owners=settings.owners)],
             jobs=[job],
-            sensors=[*report_sensors(names), catch_up_sensor(job, weeks, settings, names)],
+            sensors=[*report_sensors(), catch_up_sensor(job, weeks, settings, names)],
             schedules=[weekly_schedule(job, weeks, settings, names)],
             resources={
                 "migration": MigrationResource(),
@@ -108,26 +105,3 @@ def executor(parallel: int) -> dg.ExecutorDefinition:
             "start_method": {"forkserver": {"preload_modules": list(_PRELOAD)}},
         }
     )
-
-
-def calendar_of(settings: Settings, now: datetime) -> Weeks:
-    """Return the weeks of these settings."""
-    return calendar(settings, state_of(settings), now)
-
-
-def tables_of(settings: Settings) -> list[str]:
-    """Return the names of the tables that the settings don't leave out."""
-    catalog = known_catalog(settings, state_of(settings))
-    return [t.name for t in select(catalog, settings.include, settings.exclude).tables]
-
-
-def known_catalog(settings: Settings, state: State) -> Catalog:
-    """Return the cached catalog; before the first time, read it from the source."""
-    catalog = cached(state, settings.source_name)
-    if catalog is not None:
-        return catalog
-    with (
-        open_source(settings.source, timeout=settings.source_timeout) as (connection, _),
-        translated(f"source {settings.source}"),
-    ):
-        return remember(state, read_catalog(connection, settings.source_name))

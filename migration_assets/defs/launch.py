@@ -9,7 +9,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from migration_assets.defs.build import from_environment, tables_of
+from migration_assets.defs.build import from_environment
+from migration_assets.defs.known import tables_of
 from migration_assets.defs.launcher import bury, worker_tag
 from migration_assets.defs.schedules import JOB
 from migration_assets.defs.selection import PARTITION_TAG, holds_now, selection

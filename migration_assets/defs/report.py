@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from migration_assets.defs.known import tables_of
 from migration_assets.defs.resources import open_migration
 from migration_assets.defs.tables import aurora_key
 from migration_assets.errors import MigrationError
@@ -68,15 +69,15 @@ def report_week(
     return ""
 
 
-def report_sensors(tables: list[str]) -> list[dg.SensorDefinition]:
+def report_sensors() -> list[dg.SensorDefinition]:
     """Return the sensors that report on runs that ended well, and on those that did not."""
     return [
-        _sensor("report_after_success", dg.DagsterRunStatus.SUCCESS, tables),
-        _sensor("report_after_failure", dg.DagsterRunStatus.FAILURE, tables),
+        _sensor("report_after_success", dg.DagsterRunStatus.SUCCESS),
+        _sensor("report_after_failure", dg.DagsterRunStatus.FAILURE),
     ]
 
 
-def _sensor(name: str, status: dg.DagsterRunStatus, tables: list[str]) -> dg.SensorDefinition:
+def _sensor(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
     @dg.run_status_sensor(
         run_status=status,
         name=name,
@@ -87,7 +88,10 @@ def _sensor(name: str, status: dg.DagsterRunStatus, tables: list[str]) -> dg.Sen
         partition = context.dagster_run.tags.get(_PARTITION_TAG)
         if partition is None:
             return dg.SkipReason("a run without a week")
-        migration = open_migration(load(os.environ, Path.cwd()))
+        settings = load(os.environ, Path.cwd())
+        # Not the tables of the definitions: a new one has no asset before they are loaded again.
+        tables = tables_of(settings)
+        migration = open_migration(settings)
         make_report(context.instance, migration, tables, date.fromisoformat(partition))
         return None
 

@@ -27,6 +27,7 @@ from dagster._core.storage.tags import (
 )
 from dagster._utils.schedules import cron_string_iterator  # the ticks as the daemon reckons them
 
+from migration_assets.defs.known import tables_of
 from migration_assets.defs.schedules import SCHEDULE
 from migration_assets.defs.selection import PARTITION_TAG, open_briefly, selection
 from migration_assets.defs.tables import aurora_key
@@ -130,10 +131,17 @@ class CatchUp:
             if due.tables:
                 return self._request(due)
         left_out = f"; on hold: {', '.join(sorted(holds))}" if holds else ""
+        left_out += self._without_asset()
         said = [line for due in found for line in self._said(due)]
         if said:
             return dg.SkipReason("; ".join(said) + left_out)
         return dg.SkipReason(f"every table stands at {weeks[-1]}{left_out}")
+
+    def _without_asset(self) -> str:
+        """Name tables that the source has by now and these definitions don't, or ''."""
+        new = [name for name in tables_of(self.settings) if name not in self.tables]
+        named = ", ".join(new)
+        return f"; without an asset until the code location is reloaded: {named}" if new else ""
 
     def _weeks(self) -> list[date]:
         """Return the complete weeks whose scheduled run had its chance, oldest first."""

@@ -20,8 +20,8 @@ import psycopg
 import yaml
 from rich.console import Console
 
-from migration_assets.defs.build import calendar_of, tables_of
 from migration_assets.defs.instance import environment, open_instance, serve
+from migration_assets.defs.known import calendar_of, tables_of
 from migration_assets.defs.launch import RunOutcome, run_week
 from migration_assets.defs.report import report_week
 from migration_assets.defs.resources import embedded_folder, open_migration

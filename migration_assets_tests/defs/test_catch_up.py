@@ -1,7 +1,7 @@
 """The catch-up sensor: asks for what lags, for nothing else, and not for ever."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from migration_assets.defs import launch
-from migration_assets.defs.build import calendar_of, tables_of
+from migration_assets.defs.known import calendar_of, tables_of
 from migration_assets.defs.resources import open_migration
 from migration_assets.defs.schedules import JOB, weekly_job
 from migration_assets.defs.selection import PARTITION_TAG, selection
@@ -64,16 +64,24 @@ class Asked:
 
 
 def ask(
-    pipeline: Pipeline, *, after: float = 0, now: datetime | None = None, cursor: str | None = None
+    pipeline: Pipeline,
+    *,
+    after: float = 0,
+    now: datetime | None = None,
+    cursor: str | None = None,
+    tables: Sequence[str] | None = None,
 ) -> Asked:
-    """Evaluate the sensor as the daemon does, now or so many minutes later."""
+    """Evaluate the sensor as the daemon does, now or so many minutes later.
+
+    `tables` are those of its definitions, where they were loaded some time ago.
+    """
     settings = pipeline.settings()
     moment = now or datetime.now(UTC) + timedelta(minutes=after)
     sensor = catch_up_sensor(
         weekly_job(),
         calendar_of(settings, moment),
         settings,
-        tables_of(settings),
+        tables_of(settings) if tables is None else tables,
         clock=lambda: moment,
         up_since=lambda: STARTED,
     )
@@ -228,6 +236,17 @@ def test_a_new_table_is_asked_for_alone(pipeline: Pipeline) -> None:
     assert run(pipeline, ask(pipeline).request)
     pipeline.configure(exclude=[])
     assert ask(pipeline).what == (week(1).isoformat(), {"tag"})
+
+
+def test_a_new_table_that_has_no_asset_yet_is_named(pipeline: Pipeline) -> None:
+    """Definitions that were loaded before it came can't ask for it; silence would hide it."""
+    pipeline.configure(weeks=1)
+    asked = ask(pipeline)
+    pipeline.change("CREATE TABLE refunds (id INTEGER PRIMARY KEY)")
+    assert run(pipeline, asked.request)
+    reason = ask(pipeline, tables=["orders", "tag"]).reason
+    assert reason.endswith("without an asset until the code location is reloaded: refunds")
+    assert ask(pipeline, tables=["orders", "refunds", "tag"]).what[1] == {"refunds"}
 
 
 def test_a_red_week_that_a_later_one_covers_turns_green(pipeline: Pipeline) -> None:
