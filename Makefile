@@ -38,7 +38,7 @@ test: $(INSTALLED) ## Run all tests but the system's in random order, with branc
 	@$(BIN)/python -m pytest --ignore=$(SYSTEM) --cov --cov-branch --cov-report=term
 
 # The second time the tests of the step and of the digest run on an older PostgreSQL.
-test-system: $(INSTALLED) ## Test with Chromium, TLS and PostgreSQL 15 (Debian: chromium postgresql-15 openssl)
+test-system: $(INSTALLED) ## Test with a browser, TLS, nginx, PostgreSQL 15 (Debian packages: see README.md)
 	@$(BIN)/python -m pytest $(SYSTEM)
 	@$(BIN)/python -m pytest --postgres=15 $(ON_OLDER)
 
