@@ -25,7 +25,12 @@ from migration_assets.errors import (
 from migration_assets.mapping.names import TableNames, allocate
 from migration_assets.mapping.propose import propose
 from migration_assets.mapping.rows import RowFitter, key_text
-from migration_assets.model import Cut, Head, SourceTable, TableMapping
+from migration_assets.model import (
+    Cut,
+    Head,
+    SourceTable,
+    TableMapping,
+)
 from migration_assets.report.plan import (
     NEW,
     REFUSED,

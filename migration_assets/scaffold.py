@@ -16,7 +16,11 @@ from psycopg import conninfo
 from migration_assets.errors import MigrationError, SettingsError, UnsupportedError
 from migration_assets.mapping.names import allocate
 from migration_assets.mapping.propose import propose
-from migration_assets.model import Catalog, ColumnCensus, SourceTable
+from migration_assets.model import (
+    Catalog,
+    ColumnCensus,
+    SourceTable,
+)
 from migration_assets.report.settings_text import render
 from migration_assets.settings import CONFIG_FILE, EMBEDDED, Settings, validated
 from migration_assets.source.catalog import name_pattern, read_catalog

@@ -8,17 +8,19 @@ from datetime import date
 from typing import Any, LiteralString, NamedTuple
 
 from migration_assets.errors import MigrationError, TransientError
-from migration_assets.model import (
-    Cut,
+from migration_assets.findings import (
     Difference,
     ForeignKeyCheck,
-    Head,
-    Hold,
     Inspection,
     RoundTrip,
+    Verified,
+)
+from migration_assets.model import (
+    Cut,
+    Head,
+    Hold,
     SourceTable,
     TableMapping,
-    Verified,
 )
 from migration_assets.report.answers import TableProof
 from migration_assets.report.status import Status, status

@@ -4,9 +4,6 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
-import getpass
-import os
-import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +13,11 @@ from pathlib import Path
 from migration_assets.errors import (
     GuardError,
     MigrationError,
-    SettingsError,
     StateError,
     TargetUnavailableError,
     UnsupportedError,
 )
+from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.names import asset_name
 from migration_assets.mapping.propose import propose
 from migration_assets.mapping.rows import RowFitter
@@ -28,9 +25,6 @@ from migration_assets.model import (
     Cut,
     Delta,
     Head,
-    Hold,
-    Moved,
-    Outcome,
     Scope,
     SourceTable,
     TableMapping,
@@ -50,7 +44,7 @@ from migration_assets.target.connection import (
     require_writer,
     translated,
 )
-from migration_assets.target.move import Step, lock_table, move
+from migration_assets.target.move import Step, move
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import stored_proof
@@ -192,50 +186,6 @@ def _carry(
             if moved is not None:
                 return moved
     raise overtaken(f"table {table}, week {week}")
-
-
-def hold(migration: Migration, table: str, reason: str, *, by: str | None = None) -> None:
-    """Put a table on hold: nothing moves it until it is released.
-
-    Waits for a move that is under way. `by` names who says so; the system user by default.
-    """
-    where = f"table {table}"
-    if not reason.strip():
-        raise SettingsError(
-            what="a hold needs a reason",
-            where=where,
-            hint="say why, for those who find the table on hold",
-        )
-    with _to_hold(migration, table, where) as connection:
-        who = by or f"{_system_user()} on {socket.gethostname()}"
-        text = " ".join(reason.split())
-        ledger.hold(connection, migration.source, table, reason=text, by=who)
-
-
-def release(migration: Migration, table: str) -> Hold | None:
-    """Let a table go on; return the hold that ended, None where there was none."""
-    with _to_hold(migration, table, f"table {table}") as connection:
-        held = ledger.holds(connection, migration.source).get(table)
-        ledger.release(connection, migration.source, table)
-    return held
-
-
-@contextmanager
-def _to_hold(migration: Migration, table: str, where: str) -> Generator[Connection]:
-    """Connect to the writer, with the ledger in place and the table's lock held."""
-    with connect(migration.target) as connection, translated(where):
-        require_writer(connection, where)
-        ledger.bootstrap(connection, migration.target.schema)
-        with connection.transaction():
-            lock_table(connection, migration.source, table)
-            yield connection
-
-
-def _system_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"user {os.geteuid()}"
 
 
 @contextmanager

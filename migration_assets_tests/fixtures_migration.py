@@ -14,7 +14,8 @@ from psycopg import sql
 from migration_assets import standing, step
 from migration_assets.defs.resources import state_of
 from migration_assets.errors import MigrationError
-from migration_assets.model import Cut, Moved, TableMapping
+from migration_assets.findings import Moved
+from migration_assets.model import Cut, TableMapping
 from migration_assets.settings import Settings
 from migration_assets.source.catalog import read_catalog
 from migration_assets.source.connection import open_cut

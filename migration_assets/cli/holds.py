@@ -22,8 +22,8 @@ def hold(
     Waits for a step of this table that is under way.
     """
     from migration_assets.defs.resources import embedded_target
+    from migration_assets.holds import hold as put_on_hold
     from migration_assets.report import terminal
-    from migration_assets.step import hold as put_on_hold
 
     settings = _settings_with(table)
     with embedded_target(settings) as migration:
@@ -38,8 +38,8 @@ def hold(
 def release(table: Table) -> None:
     """Let a table that is on hold go on: the next run carries it to its week."""
     from migration_assets.defs.resources import embedded_target
+    from migration_assets.holds import release as let_go
     from migration_assets.report import terminal
-    from migration_assets.step import release as let_go
 
     settings = _settings_with(table)
     with embedded_target(settings) as migration:

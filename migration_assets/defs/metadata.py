@@ -11,7 +11,12 @@ from pathlib import Path
 import dagster as dg
 
 from migration_assets.defs.resources import TARGET_DATABASE
-from migration_assets.model import Delta, Moved, Outcome, SourceTable, TableMapping
+from migration_assets.findings import Moved, Outcome
+from migration_assets.model import (
+    Delta,
+    SourceTable,
+    TableMapping,
+)
 from migration_assets.settings import Settings
 from migration_assets.target.connection import address_of, database_of
 

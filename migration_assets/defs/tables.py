@@ -28,8 +28,13 @@ from migration_assets.defs.metadata import (
     target_database,
 )
 from migration_assets.errors import MigrationError, StateError, TransientError
+from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.names import allocate, asset_name
-from migration_assets.model import Catalog, Delta, Moved, Outcome, SourceTable
+from migration_assets.model import (
+    Catalog,
+    Delta,
+    SourceTable,
+)
 from migration_assets.report.checks import (
     FOREIGN_KEYS,
     MOVED,

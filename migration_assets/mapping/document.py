@@ -5,7 +5,13 @@ import hashlib
 import json
 from typing import Any
 
-from migration_assets.model import ColumnMapping, IndexMapping, Kind, TableMapping, TargetType
+from migration_assets.model import (
+    ColumnMapping,
+    IndexMapping,
+    Kind,
+    TableMapping,
+    TargetType,
+)
 
 
 def dumps(mapping: TableMapping) -> str:

@@ -5,7 +5,12 @@ from decimal import Decimal
 
 import polars as pl
 
-from migration_assets.model import Change, Kind, TableMapping, TargetType
+from migration_assets.model import (
+    Change,
+    Kind,
+    TableMapping,
+    TargetType,
+)
 
 # decimal128 ends here; a wider or unbounded numeric travels as its exact text
 _MAX_DECIMAL = 38

@@ -4,7 +4,11 @@ import hashlib
 import struct
 
 from migration_assets.mapping.values import storage_class
-from migration_assets.model import RawRow, SqliteValue, UndecodableText
+from migration_assets.model import (
+    RawRow,
+    SqliteValue,
+    UndecodableText,
+)
 
 
 def value_bytes(value: SqliteValue) -> bytes | None:

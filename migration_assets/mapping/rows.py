@@ -3,7 +3,13 @@
 from typing import NamedTuple
 
 from migration_assets.mapping.values import fitter
-from migration_assets.model import Misfit, RawRow, TableMapping, TargetRow, TargetValue
+from migration_assets.model import (
+    Misfit,
+    RawRow,
+    TableMapping,
+    TargetRow,
+    TargetValue,
+)
 
 
 class FittedRow(NamedTuple):

@@ -3,7 +3,11 @@
 import re
 
 from migration_assets.mapping.affinity import affinity_of
-from migration_assets.model import Affinity, Kind, TargetType
+from migration_assets.model import (
+    Affinity,
+    Kind,
+    TargetType,
+)
 
 BIGINT = TargetType(kind=Kind.BIGINT)
 DOUBLE = TargetType(kind=Kind.DOUBLE)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from migration_assets.model import Hold, Inspection, Proof
+from migration_assets.findings import Inspection, Proof
+from migration_assets.model import Hold
 from migration_assets.report.checks import Asked, Result, of_inspection
 from migration_assets.report.status import Status
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from migration_assets.errors import MigrationError
-from migration_assets.model import (
+from migration_assets.findings import (
     Difference,
     ForeignKeyCheck,
     Inspection,

@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from migration_assets.mapping.types import KEY_KINDS
-from migration_assets.model import ColumnCensus, SourceIndex, SourceTable, TableMapping
+from migration_assets.model import (
+    ColumnCensus,
+    SourceIndex,
+    SourceTable,
+    TableMapping,
+)
 
 NEW, SEALED, REFUSED = "new", "sealed", "refused"
 

@@ -28,7 +28,15 @@ from migration_assets.mapping import document
 from migration_assets.mapping.frames import control_columns, schema, to_frame
 from migration_assets.mapping.names import asset_name
 from migration_assets.mapping.raw import row_parts
-from migration_assets.model import Change, Cut, Delta, Misfit, Op, Scope, TableMapping
+from migration_assets.model import (
+    Change,
+    Cut,
+    Delta,
+    Misfit,
+    Op,
+    Scope,
+    TableMapping,
+)
 from migration_assets.source.delta import Step
 from migration_assets.state import State, refusal, sha256_of
 

@@ -12,7 +12,11 @@ from contextlib import closing
 from pathlib import Path
 
 from migration_assets.mapping.raw import raw_digest, row_parts
-from migration_assets.model import Cut, RawRow, SourceTable
+from migration_assets.model import (
+    Cut,
+    RawRow,
+    SourceTable,
+)
 from migration_assets.source.conditions import differs, prepare
 from migration_assets.source.connection import open_cut, quote, translated
 from migration_assets.source.reader import column_list

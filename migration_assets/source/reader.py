@@ -7,7 +7,13 @@ from functools import lru_cache
 from migration_assets.errors import SourceError
 from migration_assets.mapping.names import TableNames, allocate
 from migration_assets.mapping.values import storage_class
-from migration_assets.model import Catalog, Cut, RawRow, SourceTable, SqliteValue
+from migration_assets.model import (
+    Catalog,
+    Cut,
+    RawRow,
+    SourceTable,
+    SqliteValue,
+)
 from migration_assets.source.catalog import read_catalog
 from migration_assets.source.connection import open_cut, quote, translated
 

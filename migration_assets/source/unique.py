@@ -5,7 +5,11 @@ may have dropped that since, and then two rows may share a key, of which the tar
 """
 
 from migration_assets.errors import UnsupportedError
-from migration_assets.model import Cut, SourceTable, TableMapping
+from migration_assets.model import (
+    Cut,
+    SourceTable,
+    TableMapping,
+)
 from migration_assets.source.connection import open_cut, quote, translated
 
 

@@ -10,7 +10,12 @@ into other tables is refused by name.
 from psycopg import sql
 
 from migration_assets.errors import GuardError
-from migration_assets.model import Delta, Difference, Scope, TableMapping
+from migration_assets.findings import Difference
+from migration_assets.model import (
+    Delta,
+    Scope,
+    TableMapping,
+)
 from migration_assets.target import copies
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import TargetTable, table_name

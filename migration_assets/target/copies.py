@@ -7,7 +7,8 @@ safe since the move's lock keeps every other writer out.
 
 from psycopg import sql
 
-from migration_assets.model import Delta, Difference, TableMapping
+from migration_assets.findings import Difference
+from migration_assets.model import Delta, TableMapping
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import TargetTable, table_name
 from migration_assets.target.staging import STAGED

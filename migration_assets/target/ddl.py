@@ -5,7 +5,12 @@ from typing import LiteralString, cast
 
 from psycopg import sql
 
-from migration_assets.model import ColumnMapping, IndexMapping, Kind, TableMapping
+from migration_assets.model import (
+    ColumnMapping,
+    IndexMapping,
+    Kind,
+    TableMapping,
+)
 from migration_assets.target.connection import Connection
 
 

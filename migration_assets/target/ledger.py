@@ -13,8 +13,14 @@ from typing import Any, cast
 from psycopg import Cursor, sql
 
 from migration_assets.errors import HoldError, TargetError
+from migration_assets.findings import Proof
 from migration_assets.mapping import document
-from migration_assets.model import Digest, Head, Hold, Proof, TableMapping
+from migration_assets.model import (
+    Digest,
+    Head,
+    Hold,
+    TableMapping,
+)
 from migration_assets.target.connection import Connection
 
 VERSION = 2

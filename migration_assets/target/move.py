@@ -15,16 +15,18 @@ import psycopg
 from psycopg import sql
 
 from migration_assets.errors import GuardError, ProofError, TargetError, TargetUnavailableError
+from migration_assets.findings import (
+    Moved,
+    Outcome,
+    Proof,
+    RoundTrip,
+)
 from migration_assets.model import (
     Cut,
     Delta,
     Digest,
     Expected,
     Head,
-    Moved,
-    Outcome,
-    Proof,
-    RoundTrip,
     Scope,
     SourceTable,
     TableMapping,

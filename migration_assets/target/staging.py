@@ -13,7 +13,12 @@ import polars as pl
 from psycopg import sql
 
 from migration_assets.mapping.frames import dtype
-from migration_assets.model import ColumnMapping, Delta, Kind, TableMapping
+from migration_assets.model import (
+    ColumnMapping,
+    Delta,
+    Kind,
+    TableMapping,
+)
 from migration_assets.target import ddl
 from migration_assets.target.connection import Connection
 

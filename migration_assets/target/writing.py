@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from migration_assets.errors import TargetError
-from migration_assets.model import Delta, Op, TableMapping
+from migration_assets.model import (
+    Delta,
+    Op,
+    TableMapping,
+)
 from migration_assets.target.ddl import TargetTable, table_name
 from migration_assets.target.staging import STAGED, staged_value
 

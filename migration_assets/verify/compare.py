@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, cast
 
 from psycopg import sql
 
+from migration_assets.findings import Difference
 from migration_assets.mapping.rows import RowFitter, key_text
 from migration_assets.model import (
     BUCKETS,
     Cut,
-    Difference,
     Digest,
     Expected,
     SourceTable,

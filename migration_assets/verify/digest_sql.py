@@ -9,7 +9,12 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from migration_assets.model import BUCKETS, ColumnMapping, Kind, TableMapping
+from migration_assets.model import (
+    BUCKETS,
+    ColumnMapping,
+    Kind,
+    TableMapping,
+)
 
 _FIXED: dict[Kind, tuple[LiteralString, int]] = {
     Kind.BIGINT: ("int8send", 8),

@@ -4,7 +4,12 @@ from collections import Counter
 
 from migration_assets.mapping.raw import raw_digest, row_parts
 from migration_assets.mapping.rows import RowFitter
-from migration_assets.model import Cut, Expected, SourceTable, TableMapping
+from migration_assets.model import (
+    Cut,
+    Expected,
+    SourceTable,
+    TableMapping,
+)
 from migration_assets.source.reader import rows
 from migration_assets.verify.digest import Accumulator
 

@@ -13,12 +13,12 @@ import psycopg
 from psycopg import sql
 
 from migration_assets.errors import TargetError
+from migration_assets.findings import ForeignKeyCheck
 from migration_assets.mapping.affinity import affinity_of, apply_affinity
 from migration_assets.mapping.values import render
 from migration_assets.model import (
     ColumnMapping,
     Cut,
-    ForeignKeyCheck,
     SourceForeignKey,
     SourceTable,
     TableMapping,

@@ -5,13 +5,12 @@ from collections import Counter
 
 from psycopg import sql
 
+from migration_assets.findings import Difference, Proof
 from migration_assets.model import (
     Cut,
-    Difference,
     Digest,
     Expected,
     Head,
-    Proof,
     SourceTable,
     TableMapping,
 )

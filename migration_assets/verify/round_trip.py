@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias, cast
 import psycopg
 from psycopg import sql
 
+from migration_assets.findings import Difference, RoundTrip
 from migration_assets.mapping.affinity import affinity_of, apply_affinity, identical
 from migration_assets.mapping.raw import row_parts
 from migration_assets.mapping.rows import key_text
@@ -22,11 +23,9 @@ from migration_assets.mapping.values import render
 from migration_assets.model import (
     Cut,
     Delta,
-    Difference,
     Kind,
     Op,
     RawRow,
-    RoundTrip,
     SourceTable,
     TableMapping,
     TargetRow,

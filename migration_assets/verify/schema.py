@@ -10,7 +10,8 @@ from typing import NamedTuple, cast
 
 from psycopg import sql
 
-from migration_assets.model import Finding, IndexMapping, SchemaCheck, TableMapping
+from migration_assets.findings import Finding, SchemaCheck
+from migration_assets.model import IndexMapping, TableMapping
 from migration_assets.target import ddl
 from migration_assets.target.connection import Connection
 

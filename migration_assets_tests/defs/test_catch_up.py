@@ -29,7 +29,7 @@ from migration_assets.defs.resources import open_migration
 from migration_assets.defs.schedules import JOB, weekly_job
 from migration_assets.defs.selection import PARTITION_TAG, selection
 from migration_assets.defs.sensors import catch_up_sensor
-from migration_assets.step import hold, release
+from migration_assets.holds import hold, release
 from migration_assets_tests.defs.conftest import MakePipeline, Pipeline, week
 
 WEEKS = 3

@@ -2,7 +2,7 @@
 
 from migration_assets.defs.launch import run_week
 from migration_assets.defs.resources import open_migration
-from migration_assets.step import hold
+from migration_assets.holds import hold
 from migration_assets_tests.defs.conftest import MakePipeline, week
 
 SCHEMA = "CREATE TABLE orders (id INTEGER PRIMARY KEY); CREATE TABLE tag (id INTEGER PRIMARY KEY)"

@@ -10,7 +10,7 @@ from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 from dagster._utils.schedules import cron_string_iterator  # the ticks as the daemon reckons them
 
 from migration_assets.defs.resources import open_migration
-from migration_assets.step import hold, release
+from migration_assets.holds import hold, release
 from migration_assets_tests.defs.conftest import FIRST_WEEK, MakePipeline, Pipeline, week
 
 ZONES = (

@@ -14,7 +14,7 @@ import pytest
 
 from migration_assets import step
 from migration_assets.errors import MigrationError, SourceBusyError, SourceError, StateError
-from migration_assets.model import Moved
+from migration_assets.findings import Moved
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta_files
 from migration_assets.step import Migration

@@ -3,7 +3,7 @@
 import pytest
 
 from migration_assets import standing
-from migration_assets.model import ForeignKeyCheck
+from migration_assets.findings import ForeignKeyCheck
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,

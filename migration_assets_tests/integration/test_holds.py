@@ -5,7 +5,8 @@ import pytest
 
 from migration_assets import standing, step
 from migration_assets.errors import HoldError, SettingsError
-from migration_assets.model import Outcome
+from migration_assets.findings import Outcome
+from migration_assets.holds import hold, release
 from migration_assets.step import Migration
 from migration_assets.target import ledger
 from migration_assets.target.connection import connect
@@ -38,14 +39,14 @@ def test_a_table_on_hold_is_refused_and_says_how_to_release_it(
     """Reason, since when, by whom, and the command; the other table goes on."""
     migration = make_migration(NOTES)
     load_week(migration, 1)
-    step.hold(migration, "order lines", "rolled back\nto look at it", by="the DBA")
+    hold(migration, "order lines", "rolled back\nto look at it", by="the DBA")
     before = entries(migration, "order lines")
     change(migration, 'INSERT INTO "order lines" VALUES (2)', "DELETE FROM note WHERE id = 1")
     done = run_week(migration, 2)
     error = done["order lines"]
     assert isinstance(error, HoldError)
-    hold = standing.holds(migration)["order lines"]
-    assert f"{hold.since:%Y-%m-%d %H:%M}" in str(error)
+    held = standing.holds(migration)["order lines"]
+    assert f"{held.since:%Y-%m-%d %H:%M}" in str(error)
     assert "(by the DBA): rolled back to look at it" in str(error)
     assert "`migration-assets release 'order lines'`" in str(error)
     assert entries(migration, "order lines") == before
@@ -59,7 +60,7 @@ def test_a_covered_week_of_a_table_on_hold_changes_nothing_and_is_green(
     """The proof that stands is shown: that moves nothing."""
     migration = make_migration(NOTES)
     load_week(migration, 1)
-    step.hold(migration, "note", "wait")
+    hold(migration, "note", "wait")
     before = snapshot(migration)
     assert load_week(migration, 1, tables=["note"])["note"].outcome is Outcome.COVERED
     assert snapshot(migration) == before
@@ -77,7 +78,7 @@ def test_a_hold_that_is_set_while_a_run_prepares_wins(
 
     def at(reached: str) -> None:
         if reached == stage:
-            step.hold(migration, "note", "stop")
+            hold(migration, "note", "stop")
 
     with pytest.raises(HoldError, match="stop"):
         carry(migration, 2, "note", at=at)
@@ -95,7 +96,7 @@ def test_a_hold_waits_for_the_move_that_is_under_way(make_migration: MakeMigrati
     def at(reached: str) -> None:
         if reached == "applied":
             with pytest.raises(Exception, match="LockNotAvailable") as error:
-                step.hold(migration, "note", "stop")
+                hold(migration, "note", "stop")
             refused.append(str(error.value))
 
     carry(migration, 2, "note", at=at)
@@ -107,13 +108,13 @@ def test_a_table_that_was_released_goes_on(make_migration: MakeMigration) -> Non
     """Release returns the hold that ended, None where there was none."""
     migration = make_migration(NOTES)
     load_week(migration, 1)
-    step.hold(migration, "note", "wait")
+    hold(migration, "note", "wait")
     change(migration, "DELETE FROM note WHERE id = 1")
     assert isinstance(run_week(migration, 2)["note"], HoldError)
-    held = step.release(migration, "note")
+    held = release(migration, "note")
     assert held is not None
     assert held.reason == "wait"
-    assert step.release(migration, "note") is None
+    assert release(migration, "note") is None
     load_week(migration, 2)
     assert_equal(migration)
 
@@ -123,9 +124,9 @@ def test_holding_again_changes_the_reason_and_keeps_the_beginning(
 ) -> None:
     """Since when is what on-call asks."""
     migration = make_migration(NOTES)
-    step.hold(migration, "note", "first")
+    hold(migration, "note", "first")
     first = standing.holds(migration)["note"]
-    step.hold(migration, "note", "second", by="another")
+    hold(migration, "note", "second", by="another")
     second = standing.holds(migration)["note"]
     assert (second.reason, second.by, second.since) == ("second", "another", first.since)
 
@@ -133,7 +134,7 @@ def test_holding_again_changes_the_reason_and_keeps_the_beginning(
 def test_a_hold_needs_a_reason(make_migration: MakeMigration) -> None:
     """Whoever finds it wants to know why."""
     with pytest.raises(SettingsError, match="needs a reason"):
-        step.hold(make_migration(NOTES), "note", "  ")
+        hold(make_migration(NOTES), "note", "  ")
 
 
 def test_status_shows_on_hold_with_the_reason_and_no_failure(
@@ -142,7 +143,7 @@ def test_status_shows_on_hold_with_the_reason_and_no_failure(
     """A refused step was noted, and still is no failure of the table."""
     migration = make_migration(NOTES)
     load_week(migration, 1)
-    step.hold(migration, "note", "wait")
+    hold(migration, "note", "wait")
     run_week(migration, 2)
     found = standing.standing(migration, ["note", "order lines"], [week(1), week(2)])
     assert [cell.state for cell in found.cells["note"].values()] == ["loaded", "on hold"]
@@ -171,7 +172,7 @@ def test_a_ledger_of_version_1_is_brought_forward_in_place(make_migration: MakeM
     load_week(migration, 2)
     assert target_rows(migration, "SELECT version FROM migration.version") == [(2,)]
     assert len(entries(migration, "note")) == 2
-    step.hold(migration, "note", "wait")
+    hold(migration, "note", "wait")
     assert list(standing.holds(migration)) == ["note"]
     assert_equal(migration)
 

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from migration_assets.model import Outcome
+from migration_assets.findings import Outcome
 from migration_assets.source import reader
 from migration_assets.step import Migration
 from migration_assets_tests import many

@@ -6,12 +6,11 @@ import pytest
 
 from migration_assets import standing
 from migration_assets.errors import ProofError
+from migration_assets.findings import Inspection, RoundTrip
 from migration_assets.mapping import values
 from migration_assets.mapping.values import Converted
 from migration_assets.model import (
-    Inspection,
     Kind,
-    RoundTrip,
     SqliteValue,
     TargetType,
     TargetValue,

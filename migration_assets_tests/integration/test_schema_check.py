@@ -3,7 +3,7 @@
 import pytest
 
 from migration_assets import standing, step
-from migration_assets.model import SchemaCheck
+from migration_assets.findings import SchemaCheck
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,

@@ -13,7 +13,7 @@ from psycopg import conninfo
 
 from migration_assets import step
 from migration_assets.errors import TransientError
-from migration_assets.model import Outcome
+from migration_assets.findings import Outcome
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,

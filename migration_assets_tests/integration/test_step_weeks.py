@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from migration_assets import step
 from migration_assets.errors import MigrationError, StateError, TargetError
-from migration_assets.model import Moved, Outcome
+from migration_assets.findings import Moved, Outcome
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta_files
 from migration_assets.step import Migration

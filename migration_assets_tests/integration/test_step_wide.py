@@ -3,7 +3,7 @@
 import pytest
 
 from migration_assets.errors import GuardError, MigrationError, TargetError, UnsupportedError
-from migration_assets.model import Moved
+from migration_assets.findings import Moved
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     MakeMigration,

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from migration_assets.model import Outcome, SqliteValue, UndecodableText
+from migration_assets.findings import Outcome
+from migration_assets.model import SqliteValue, UndecodableText
 from migration_assets.source.connection import exact_text
 from migration_assets.step import Migration
 from migration_assets.target.embedded import EmbeddedServer, ensure_database

@@ -8,8 +8,15 @@ from pathlib import Path
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from migration_assets.findings import RoundTrip
 from migration_assets.mapping.rows import RowFitter
-from migration_assets.model import Cut, RoundTrip, SourceTable, SqliteValue, TableMapping, TargetRow
+from migration_assets.model import (
+    Cut,
+    SourceTable,
+    SqliteValue,
+    TableMapping,
+    TargetRow,
+)
 from migration_assets.source.reader import rows
 from migration_assets.target.connection import Connection
 from migration_assets.verify.round_trip import round_trip

@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 
 from migration_assets.mapping.affinity import affinity_of, apply_affinity, identical, real_text
 from migration_assets.mapping.values import storage_class
-from migration_assets.model import Affinity, SqliteValue, UndecodableText
+from migration_assets.model import (
+    Affinity,
+    SqliteValue,
+    UndecodableText,
+)
 from migration_assets_tests.fixtures_sqlite import (
     DECLARED,
     TRICKY,

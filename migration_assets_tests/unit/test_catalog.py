@@ -7,7 +7,11 @@ from contextlib import closing
 
 import pytest
 
-from migration_assets.model import Catalog, SourceColumn, SourceIndex
+from migration_assets.model import (
+    Catalog,
+    SourceColumn,
+    SourceIndex,
+)
 from migration_assets.source.catalog import dumps, loads, read_catalog
 from migration_assets.source.connection import quote
 

@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from migration_assets.errors import GuardError, ProofError, StateError
-from migration_assets.model import (
+from migration_assets.findings import (
     Difference,
     Finding,
     ForeignKeyCheck,
@@ -14,9 +14,8 @@ from migration_assets.model import (
     Proof,
     RoundTrip,
     SchemaCheck,
-    SourceForeignKey,
-    TableMapping,
 )
+from migration_assets.model import SourceForeignKey, TableMapping
 from migration_assets.report.checks import (
     CHECKS,
     FOREIGN_KEYS,

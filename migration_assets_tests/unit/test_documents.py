@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from migration_assets.model import Difference, Proof
+from migration_assets.findings import Difference, Proof
 from migration_assets.report.answers import TableProof
 from migration_assets.report.documents import proofs
 

@@ -17,7 +17,11 @@ from migration_assets.mapping.names import (
     fold,
     unique_name,
 )
-from migration_assets.model import SourceColumn, SourceIndex, SourceTable
+from migration_assets.model import (
+    SourceColumn,
+    SourceIndex,
+    SourceTable,
+)
 
 _names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80)
 

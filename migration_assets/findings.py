@@ -1,0 +1,162 @@
+"""What a step, a proof or a look at the target found, as frozen values without behaviour."""
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import NamedTuple
+
+from migration_assets.model import SourceForeignKey, TableMapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One differing row: its key as text (or its row hash), what is wrong, in which columns."""
+
+    key: str
+    what: str
+    columns: tuple[str, ...] = ()
+
+    def text(self, *, show_key: bool) -> str:
+        """Render for people, with the row's key or without."""
+        columns = f" ({', '.join(self.columns)})" if self.columns else ""
+        return (f"{self.key}: " if show_key else "") + self.what + columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Both sides of one table, counted and digested at one moment."""
+
+    week: date
+    cut: str
+    mapping_hash: str
+    source_rows: int
+    target_rows: int
+    quarantined_rows: int
+    unfit_rows: int
+    source_total: int
+    target_total: int
+    algorithm: str
+    rows_equal: bool
+    digest_equal: bool
+    quarantine_equal: bool
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether every part of the proof holds."""
+        return self.rows_equal and self.digest_equal and self.quarantine_equal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTrip:
+    """Rows that were read back from the target and compared, value by value, with the raw cut.
+
+    `changed_rows` are those that the step wrote, `sampled_rows` those drawn from the whole table.
+    """
+
+    week: date
+    cut: str
+    changed_rows: int
+    sampled_rows: int
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether every row that was read back is the source's."""
+        return not self.differences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that isn't as it has to be, and what mends it."""
+
+    what: str
+    to_do: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaCheck:
+    """The target's catalogue and the newest cut's columns, compared with the sealed mapping.
+
+    `cut_week` is the newest cut's; `extras` are objects of the target's own, which may stay.
+    """
+
+    cut_week: date
+    columns: int
+    indexes: int
+    findings: tuple[Finding, ...] = ()
+    extras: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything that is ours stands as it was made, and the source didn't drift."""
+        return not self.findings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignKeyCheck:
+    """One foreign key of a table, counted in the cut and on the target.
+
+    A count is None where it can't be taken. Of `target_orphans`, the rows on the target without
+    their parent there, `withheld` have one in the cut: it is in quarantine, or not carried yet.
+    `obstacle` says why the key can't be created on the target at all; `pending` why the target's
+    counts may still change: the parent stands at another week.
+    """
+
+    key: SourceForeignKey
+    source_orphans: int | None
+    target_orphans: int | None = None
+    withheld: int | None = None
+    obstacle: str = ""
+    pending: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is known that would keep the key from being created at the cutover."""
+        expected_to_come = self.withheld or 0 if self.pending else 0
+        missing = (self.target_orphans or 0) - expected_to_come
+        return not self.obstacle and not missing and self.source_orphans == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What was found at a table beside its proof, against the cut of its head."""
+
+    week: date
+    mapping: TableMapping
+    round_trip: RoundTrip
+    schema: SchemaCheck
+    foreign_keys: tuple[ForeignKeyCheck, ...]
+
+
+class Verified(NamedTuple):
+    """A table proved as it stands now, and inspected, at one moment."""
+
+    proof: Proof
+    mapping: TableMapping
+    inspection: Inspection
+
+
+class Outcome(StrEnum):
+    """What a step did to its table."""
+
+    LOADED = "loaded"
+    COVERED = "covered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """The result of one step: what it changed, and the proof it committed or is covered by.
+
+    `round_trip` is None where nothing was moved.
+    """
+
+    outcome: Outcome
+    entry: int
+    mapping: TableMapping
+    proof: Proof
+    round_trip: RoundTrip | None = None
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    displaced: int = 0

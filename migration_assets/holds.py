@@ -1,0 +1,62 @@
+"""Tables on hold: nothing moves them until a person releases them.
+
+A hold stands in the ledger. It is written under the lock that every move of the table takes first,
+so it waits for a step that is under way, and no later step can miss it.
+"""
+
+import getpass
+import os
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from migration_assets.errors import SettingsError
+from migration_assets.model import Hold
+from migration_assets.step import Migration
+from migration_assets.target import ledger
+from migration_assets.target.connection import Connection, connect, require_writer, translated
+from migration_assets.target.move import lock_table
+
+
+def hold(migration: Migration, table: str, reason: str, *, by: str | None = None) -> None:
+    """Put a table on hold: nothing moves it until it is released.
+
+    Waits for a move that is under way. `by` names who says so; the system user by default.
+    """
+    where = f"table {table}"
+    if not reason.strip():
+        raise SettingsError(
+            what="a hold needs a reason",
+            where=where,
+            hint="say why, for those who find the table on hold",
+        )
+    with _to_hold(migration, table, where) as connection:
+        who = by or f"{_system_user()} on {socket.gethostname()}"
+        text = " ".join(reason.split())
+        ledger.hold(connection, migration.source, table, reason=text, by=who)
+
+
+def release(migration: Migration, table: str) -> Hold | None:
+    """Let a table go on; return the hold that ended, None where there was none."""
+    with _to_hold(migration, table, f"table {table}") as connection:
+        held = ledger.holds(connection, migration.source).get(table)
+        ledger.release(connection, migration.source, table)
+    return held
+
+
+@contextmanager
+def _to_hold(migration: Migration, table: str, where: str) -> Generator[Connection]:
+    """Connect to the writer, with the ledger in place and the table's lock held."""
+    with connect(migration.target) as connection, translated(where):
+        require_writer(connection, where)
+        ledger.bootstrap(connection, migration.target.schema)
+        with connection.transaction():
+            lock_table(connection, migration.source, table)
+            yield connection
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"user {os.geteuid()}"
