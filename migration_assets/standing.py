@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from typing import Any, LiteralString, NamedTuple
 
-from migration_assets.errors import MigrationError, TransientError
+from migration_assets.errors import MigrationError, SettingsError, TransientError
 from migration_assets.findings import (
     Difference,
     ForeignKeyCheck,
@@ -110,8 +110,8 @@ def prove_table(migration: Migration, table: str, required: date | None = None) 
     """Verify one table for people; what stops its proof doesn't keep others from being proved."""
     try:
         found = verify(migration, table)
-    except TransientError:
-        raise
+    except (SettingsError, TransientError):
+        raise  # no other table would do better
     except MigrationError as error:
         return TableProof(table=table, required=required, error=str(error))
     if found is None:

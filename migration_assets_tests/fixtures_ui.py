@@ -88,7 +88,10 @@ class Project:
     def instance(self) -> Generator[dg.DagsterInstance]:
         """Open Dagster's instance beside its processes."""
         before = dict(os.environ)
-        with environment(self.settings, os.environ, self.folder), open_instance() as opened:
+        with (
+            environment(self.settings, os.environ, self.folder),
+            open_instance(self.settings) as opened,
+        ):
             yield opened
         assert dict(os.environ) == before
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator, Mapping, MutableMapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +12,8 @@ import yaml
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import DBAPIError
 
-from migration_assets.defs.resources import DAGSTER_DATABASE, embedded_folder
+from migration_assets.defs.assets import SOURCE_POOL, TARGET_POOL
+from migration_assets.defs.resources import DAGSTER_DATABASE, embedded_folder, state_of
 from migration_assets.errors import DagsterStorageError, SettingsError
 from migration_assets.settings import Settings
 from migration_assets.state import refusal
@@ -132,7 +133,7 @@ def _derive(project: Path, derived: Path) -> None:
 def serve(settings: Settings, port: int) -> None:
     """Run Dagster's webserver and daemon on 127.0.0.1 until they are stopped."""
     with environment(settings, os.environ, Path.cwd()):
-        with open_instance():
+        with open_instance(settings):
             pass  # a storage that is away is said here, not by three processes of Dagster's
         superseded = "ignore:Function `dev_command` is superseded"  # by a package we don't need
         command = ["-W", superseded, "-m", "dagster", "dev"]
@@ -148,20 +149,40 @@ def serve(settings: Settings, port: int) -> None:
 
 
 @contextmanager
-def open_instance() -> Generator[dg.DagsterInstance]:
+def open_instance(settings: Settings) -> Generator[dg.DagsterInstance]:
     """Open the instance of the prepared environment for many events from one process.
 
     The storages open a connection for each event unless they are told to keep one, as the webserver
     does. No statement timeout; a connection is made anew after a minute, so that none grows stale
     while a table loads.
     """
-    with storage_translated(), dg.DagsterInstance.get() as opened:
-        opened.optimize_for_webserver(statement_timeout=0, pool_recycle=60, max_overflow=20)
+    with storage_translated(), ExitStack() as stack:
+        # Dagster makes its tables when it first opens them, and two processes that do so at once
+        # stand in each other's way.
+        with state_of(settings).lock("dagster-storage", purpose="opening Dagster's storage"):
+            opened = stack.enter_context(dg.DagsterInstance.get())
+            opened.optimize_for_webserver(statement_timeout=0, pool_recycle=60, max_overflow=20)
+            _make_pools(opened)
         yield opened
+
+
+def _make_pools(instance: dg.DagsterInstance) -> None:
+    """Give the pools their first limits; Dagster would when a step first asks for one.
+
+    Two runs that do so at once on PostgreSQL end one of them: its insert fails, and Dagster goes
+    on in the transaction that this has aborted.
+    """
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    made = {pool.name for pool in storage.get_pool_limits()}
+    for name in (SOURCE_POOL, TARGET_POOL):
+        if name not in made:
+            storage.initialize_concurrency_limit_to_default(name)
 
 
 @contextmanager
 def instance(settings: Settings) -> Generator[dg.DagsterInstance]:
     """Prepare the environment and open the instance that this folder's dagster.yaml describes."""
-    with environment(settings, os.environ, Path.cwd()), open_instance() as opened:
+    with environment(settings, os.environ, Path.cwd()), open_instance(settings) as opened:
         yield opened

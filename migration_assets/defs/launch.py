@@ -75,9 +75,20 @@ def run_week(
             for event in result.all_events
             if event.event_type is dg.DagsterEventType.STEP_FAILURE
         }
+        if not result.success and not failures:
+            failures = {JOB: _end(instance, result.run_id)}
         return RunOutcome(
             run_id=result.run_id, success=result.success, failures=failures, held=held
         )
+
+
+def _end(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Return why a run failed in which no step did: somebody else ended it, say."""
+    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    events = [entry.dagster_event for entry in entries if entry.dagster_event is not None]
+    said = [event.message or "" for event in events]
+    said += [e.job_failure_data.error.message for e in events if e.job_failure_data.error]
+    return "; ".join(text.strip() for text in said if text.strip()) or "no reason given"
 
 
 def _reason(event: dg.DagsterEvent) -> str:

@@ -93,7 +93,7 @@ def _show(
     folder: Path, settings: Settings, console: Console, story: _Story, port: int | None
 ) -> bool:
     with environment(settings, os.environ, folder):
-        with open_instance() as instance:
+        with open_instance(settings) as instance:
             proved = _live(instance, settings, console, story)
         if port is not None:
             console.print(f"Dagster opens on http://127.0.0.1:{port} (Ctrl-C ends it)")
