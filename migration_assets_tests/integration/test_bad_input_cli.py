@@ -1,16 +1,14 @@
 """Wrong input at the command line: words, an exit code, no traceback; the next run completes."""
 
-import io
 import os
 import resource
 import secrets
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, chdir, closing, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -20,7 +18,6 @@ import psycopg
 import pytest
 import yaml
 
-from migration_assets import cli
 from migration_assets.target.embedded import EmbeddedServer, ensure_database, remove, running
 from migration_assets_tests import command, independent
 from migration_assets_tests.fixtures_postgres import new_folder
@@ -66,26 +63,9 @@ class Site:
 
     def type_in(self, *arguments: str, **given: str) -> Done:
         """Run a command in this process, which saves it the imports."""
-        kept, on_sigterm = dict(os.environ), signal.getsignal(signal.SIGTERM)
-        stdout, stderr = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["migration-assets", *arguments])
-            os.environ.clear()
-            os.environ.update({"PATH": kept["PATH"], **self.environment(**given)})
-            try:
-                with (
-                    chdir(self.folder),
-                    redirect_stdout(stdout),
-                    redirect_stderr(stderr),
-                    pytest.raises(SystemExit) as ended,
-                ):
-                    cli.main()
-            finally:
-                os.environ.clear()
-                os.environ.update(kept)
-                signal.signal(signal.SIGTERM, on_sigterm)
-        assert isinstance(ended.value.code, int)
-        return Done(arguments, ended.value.code, stdout.getvalue(), stderr.getvalue())
+        return command.type_in(
+            *arguments, folder=self.folder, environment=self.environment(**given)
+        )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command in a process of its own."""

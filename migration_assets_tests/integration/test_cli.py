@@ -1,15 +1,11 @@
 """The command line: what it prints, its exit codes, and that plain cron can run it."""
 
-import io
 import json
-import os
 import shutil
-import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import chdir, closing, redirect_stderr, redirect_stdout
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +15,6 @@ import psycopg
 import pytest
 import yaml
 
-from migration_assets import cli
 from migration_assets.target.embedded import (
     FAST,
     EmbeddedServer,
@@ -85,26 +80,7 @@ class Site:
 
     def type_in(self, *arguments: str) -> Done:
         """Run a command in this process, which saves it the imports, and in that environment."""
-        kept, on_sigterm = dict(os.environ), signal.getsignal(signal.SIGTERM)
-        stdout, stderr = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["migration-assets", *arguments])
-            os.environ.clear()
-            os.environ.update({"PATH": kept["PATH"], **self.environment})
-            try:
-                with (
-                    chdir(self.folder),
-                    redirect_stdout(stdout),
-                    redirect_stderr(stderr),
-                    pytest.raises(SystemExit) as ended,
-                ):
-                    cli.main()
-            finally:
-                os.environ.clear()
-                os.environ.update(kept)
-                signal.signal(signal.SIGTERM, on_sigterm)
-        assert isinstance(ended.value.code, int)
-        return Done(arguments, ended.value.code, stdout.getvalue(), stderr.getvalue())
+        return command.type_in(*arguments, folder=self.folder, environment=self.environment)
 
     def change(self, script: str) -> None:
         """Change the source."""
