@@ -75,7 +75,7 @@ def run(
             answer.document = documents.carried(carried)
         else:
             terminal.print_carried(carried, terminal.console())
-        if not carried.success:
+        if not carried.complete:
             raise typer.Exit(FAILED)
 
 

@@ -30,6 +30,11 @@ class Carried:
     problems: tuple[str, ...]
 
     @property
+    def complete(self) -> bool:
+        """Whether every table was carried; one on hold that nobody thinks of must not be quiet."""
+        return self.success and not self.held
+
+    @property
     def verdict(self) -> str:
         """Say how the week ended; a table that was left alone is never called equal."""
         if not self.success:

@@ -50,6 +50,7 @@ def carried(found: Carried) -> dict[str, Any]:
     return {
         "week": found.week.isoformat(),
         "success": found.success,
+        "complete": found.complete,
         "runs": list(found.runs),
         "new_tables": list(found.new_tables),
         "on_hold": {name: hold.text for name, hold in found.held.items()},
