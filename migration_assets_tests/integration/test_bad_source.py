@@ -454,7 +454,8 @@ def test_a_state_folder_that_may_not_be_written_stops_the_week_until_it_is_opene
         mode = folder.stat().st_mode
         before = target_rows(migration, CUSTOMERS)
         change(migration, *WEEK)
-        folder.chmod(0o000)
+        # cuts that can't be listed, though new ones could be written, would seem to be none
+        folder.chmod(0o300 if closed == "cuts/main" else 0o000)
         try:
             with pytest.raises(StateError, match="MIGRATION_STATE") as caught:
                 load_week(migration, 2)
