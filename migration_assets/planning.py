@@ -95,7 +95,7 @@ def make(
             wanted = select(catalog, settings.include, settings.exclude)
             chosen = set(choose([t.name for t in wanted.tables]))
             shapes = [t for t in wanted.tables if t.name in chosen]
-            left_out = {t.name: not_carried(connection, t.name) for t in shapes}
+            left_out = {t.name: not_carried(connection, t) for t in shapes}
         names = allocate(catalog.tables)
         known = _ask(settings, target, absent, shapes, names)
         plans = [_plan(settings, cut, table, names[table.name], known) for table in shapes]

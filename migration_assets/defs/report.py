@@ -12,6 +12,7 @@ import dagster as dg
 
 from migration_assets.defs.known import tables_of
 from migration_assets.defs.resources import open_migration
+from migration_assets.defs.selection import PARTITION_TAG
 from migration_assets.defs.tables import aurora_key
 from migration_assets.errors import MigrationError
 from migration_assets.report.weekly import render
@@ -20,7 +21,6 @@ from migration_assets.standing import standing
 from migration_assets.step import Migration
 
 MIGRATION_REPORT = dg.AssetKey("migration_report")
-_PARTITION_TAG = "dagster/partition"
 
 
 def report_spec(partitions: dg.PartitionsDefinition[str], tables: Iterable[str]) -> dg.AssetSpec:
@@ -85,7 +85,7 @@ def _sensor(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         description="Writes the report of the week whose run has ended.",
     )
     def _report(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
-        partition = context.dagster_run.tags.get(_PARTITION_TAG)
+        partition = context.dagster_run.tags.get(PARTITION_TAG)
         if partition is None:
             return dg.SkipReason("a run without a week")
         settings = load(os.environ, Path.cwd())

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 
+from migration_assets.model import SourceTable
 from migration_assets.source.connection import quote
 
 _VIRTUAL_OR_STORED = (2, 3)  # `hidden` of generated columns, PRAGMA table_xinfo
@@ -17,12 +18,15 @@ _CHECK = re.compile(r"\bCHECK\s*\(", re.IGNORECASE)
 _AUTOINCREMENT = re.compile(r"\bAUTOINCREMENT\b", re.IGNORECASE)
 
 
-def not_carried(connection: sqlite3.Connection, table: str) -> list[str]:
+def not_carried(connection: sqlite3.Connection, table: SourceTable) -> list[str]:
     """Name what of a table in an open cut is not carried yet, each with what that means."""
-    statement = _declaration(connection, table)
+    statement = _declaration(connection, table.name)
     checks = len(_CHECK.findall(statement))
-    defaults, generated = _columns(connection, table)
-    found = [f"foreign key {text}: not created yet" for text in _foreign_keys(connection, table)]
+    defaults, generated = _columns(connection, table.name)
+    found = [
+        f"foreign key ({', '.join(key.columns)}) → {key.parent}: not created yet"
+        for key in table.foreign_keys
+    ]
     if checks:
         found.append(f"{checks} CHECK{'s' if checks > 1 else ''}: not created yet")
     if defaults:
@@ -31,7 +35,7 @@ def not_carried(connection: sqlite3.Connection, table: str) -> list[str]:
         found.append(f"generated {', '.join(generated)}: carried as a plain column of values")
     if _AUTOINCREMENT.search(statement):
         found.append("AUTOINCREMENT: no sequence is made yet")
-    found += [f"trigger {name}: not carried" for name in _triggers(connection, table)]
+    found += [f"trigger {name}: not carried" for name in _triggers(connection, table.name)]
     return found
 
 
@@ -40,17 +44,6 @@ def _declaration(connection: sqlite3.Connection, table: str) -> str:
         "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
     ).fetchone()
     return _QUOTED.sub(" _ ", str(row[0])) if row else ""
-
-
-def _foreign_keys(connection: sqlite3.Connection, table: str) -> list[str]:
-    members: dict[int, tuple[str, list[str]]] = {}
-    for number, _, parent, column, *_ in connection.execute(
-        f"PRAGMA foreign_key_list({quote(table)})"
-    ):
-        members.setdefault(number, (parent, []))[1].append(column)
-    return [
-        f"({', '.join(columns)}) → {parent}" for _, (parent, columns) in sorted(members.items())
-    ]
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> tuple[list[str], list[str]]:
