@@ -168,7 +168,7 @@ def _bare(error: psycopg.Error) -> Exception:
 
 
 def _open(target: Target, where: str) -> Connection:
-    """Try until it works, the answer is final, or patience ends."""
+    """Try until it works, the answer is final, or patience ends; the last try is made then."""
     deadline = time.monotonic() + target.patience
     pause = _FIRST_PAUSE
     while True:
@@ -184,14 +184,15 @@ def _open(target: Target, where: str) -> Connection:
             )
         except psycopg.OperationalError as error:
             _raise_if_final(error, target, where)
-            if time.monotonic() + pause > deadline:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 raise TargetUnreachableError(
                     what=f"no connection within {target.patience:g} s: "
                     f"{_scrub(_lines(error)[-1], target)}",
                     where=where,
                     hint="check that the server runs and that this machine reaches it",
                 ) from None
-        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

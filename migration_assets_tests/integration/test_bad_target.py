@@ -106,7 +106,7 @@ def test_a_target_that_is_away_is_given_up_after_its_patience(
     error = failure(migration)
     assert isinstance(error, TargetUnavailableError)
     assert "within 1.5 s" in str(error)
-    assert 0.5 < time.monotonic() - started < 10
+    assert 1.5 <= time.monotonic() - started < 20
 
 
 def test_a_target_that_comes_back_within_the_patience_is_used(
@@ -222,7 +222,7 @@ def test_too_many_connections_are_tried_again_and_then_named(
     assert isinstance(error, TargetUnreachableError)
     assert "too many connections" in error.what
     assert "within 2 s" in error.what
-    assert 1 < time.monotonic() - started < 20
+    assert 2 <= time.monotonic() - started < 20
     assert snapshot(admin) == {}
     load_week(migration, 1)
     assert_equal(admin)

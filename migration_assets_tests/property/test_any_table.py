@@ -78,7 +78,7 @@ def fill(migration: Migration, table: str, rows: Sequence[Sequence[object]]) -> 
         insert(source, table, rows)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     declared=st.tuples(*[st.sampled_from(DECLARED)] * 2),
     key=st.sampled_from(KEYS),

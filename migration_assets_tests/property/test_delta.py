@@ -210,7 +210,7 @@ def pair(
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     schema=st.sampled_from(sorted(SCHEMAS)),
     older=_rows,
@@ -267,7 +267,7 @@ def retyped(mapping: TableMapping, kind: object) -> TableMapping:
     return sealed(dataclasses.replace(mapping, columns=columns))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(schema=st.sampled_from(sorted(SCHEMAS)), rows=_rows)
 def test_a_cut_compared_with_itself_has_no_changes(
     folder: Path, schema: str, rows: list[tuple[SqliteValue, ...]]
@@ -382,7 +382,7 @@ def test_a_table_that_lost_its_rowid_is_compared(tmp_path: Path) -> None:
         assert carry(tmp_path, *cuts, mapping).state() == reference(cuts[1], mapping)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(schema=st.sampled_from(sorted(SCHEMAS)), weeks=st.lists(_rows, min_size=3, max_size=3))
 def test_weeks_that_are_skipped_end_the_same(
     folder: Path, schema: str, weeks: list[list[tuple[SqliteValue, ...]]]

@@ -74,7 +74,7 @@ def _digest(mapping: TableMapping, rows: Sequence[TargetRow]) -> Digest:
     return accumulator.digest()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(tables())
 def test_python_and_server_hash_alike(
     connection: Connection, table: tuple[TableMapping, list[TargetRow]]
@@ -142,7 +142,6 @@ def test_values_that_look_alike_hash_apart_on_both_sides(
     assert on_server == in_python
 
 
-@settings(deadline=None)
 @given(mappings().flatmap(lambda m: st.tuples(st.just(m), target_rows(m), st.data())))
 def test_a_single_changed_cell_changes_row_digest_and_that_cell(
     case: tuple[TableMapping, TargetRow, st.DataObject],
@@ -185,7 +184,6 @@ def test_a_row_too_many_shows_even_where_it_is_a_copy() -> None:
     assert len(set(digests)) == 4
 
 
-@settings(deadline=None)
 @given(
     mappings()
     .map(lambda m: dataclasses.replace(m, key=()))
@@ -208,7 +206,6 @@ def test_any_copy_that_comes_goes_or_changes_shows(
         assert _digest(mapping, [other, *rows[1:]]) != whole
 
 
-@settings(deadline=None)
 @given(tables().flatmap(lambda t: st.tuples(st.just(t), st.integers(0, 8))))
 def test_digests_of_parts_add_up(case: tuple[tuple[TableMapping, list[TargetRow]], int]) -> None:
     """Sums are additive, whatever the order: that is how a foreign write is found."""

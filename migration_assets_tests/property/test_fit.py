@@ -64,7 +64,7 @@ def _back_in_sqlite(
     return stored(declared, [render(value, kind) for value in back])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(declared=st.sampled_from(DECLARED), given_values=st.lists(values, min_size=1, max_size=20))
 @example(declared="INTEGER", given_values=list(TRICKY))
 @example(declared="NUMERIC", given_values=list(TRICKY))
@@ -93,7 +93,7 @@ def test_what_fits_comes_back_with_class_and_bytes(
         assert all(map(identical, again, sources)), (kind, again, sources)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(declared=st.sampled_from(DECLARED), given_values=st.lists(values, max_size=20))
 @example(declared="", given_values=list(TRICKY))
 @example(declared="NUMERIC", given_values=list(TRICKY))
@@ -111,7 +111,7 @@ def test_two_source_values_never_become_one_target_value(
             assert all(identical(sources[0], other) for other in sources), (kind, sources)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(declared=st.sampled_from(DECLARED), value=values)
 def test_a_value_that_does_not_fit_has_a_reason_without_the_value(
     declared: str, value: SqliteValue

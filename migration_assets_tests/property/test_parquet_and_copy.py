@@ -74,7 +74,7 @@ def _read(mapping: TableMapping, delta: Delta) -> list[tuple[str, int | None, Ta
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(tables(), st.lists(st.tuples(st.sampled_from(Op), _hashes), min_size=10, max_size=10))
 def test_changes_come_back_from_parquet_exactly(
     table: tuple[TableMapping, list[TargetRow]], control: list[tuple[Op, int | None]]
@@ -92,7 +92,7 @@ def test_changes_come_back_from_parquet_exactly(
     assert _hashed(mapping, [row for _, _, row in back]) == _hashed(mapping, rows)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(tables())
 def test_rows_come_back_from_postgresql_exactly(
     connection: Connection, table: tuple[TableMapping, list[TargetRow]]
@@ -103,7 +103,7 @@ def test_rows_come_back_from_postgresql_exactly(
         assert _hashed(mapping, read(connection, mapping)) == _hashed(mapping, rows)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.lists(values, min_size=1, max_size=4).map(tuple), st.booleans())))
 def test_misfits_come_back_with_class_and_bytes(rows: list[tuple[RawRow, bool]]) -> None:
     """What is quarantined is the row itself: NUL, broken UTF-8 and negative zero included."""
@@ -125,7 +125,6 @@ def test_misfits_come_back_with_class_and_bytes(rows: list[tuple[RawRow, bool]])
     ]
 
 
-@settings(deadline=None)
 @given(
     st.lists(values, max_size=3).map(tuple),
     st.lists(values, max_size=3).map(tuple),

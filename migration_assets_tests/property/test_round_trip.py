@@ -71,7 +71,7 @@ def tables(draw: st.DrawFn) -> tuple[list[str], Rows, bool]:
 
 
 @given(tables())
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_a_loaded_table_always_comes_back(
     connection: Connection, drawn: tuple[list[str], Rows, bool]
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_loaded_table_always_comes_back(
 
 
 @given(tables(), st.data())
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_a_row_that_is_not_the_cuts_never_passes(
     connection: Connection, drawn: tuple[list[str], Rows, bool], data: st.DataObject
 ) -> None:

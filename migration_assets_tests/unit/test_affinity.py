@@ -64,7 +64,7 @@ def _close(left: SqliteValue, right: SqliteValue) -> bool:
     return abs(bits[0] - bits[1]) <= 1 and (left < 0) == (right < 0)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(declared=st.sampled_from(DECLARED), given_values=st.lists(values, min_size=1, max_size=20))
 @example(declared="INTEGER", given_values=list(TRICKY))
 @example(declared="NUMERIC", given_values=list(TRICKY))
@@ -132,7 +132,6 @@ def test_a_real_in_a_text_column_is_text(value: float) -> None:
 
 
 @given(st.floats(allow_nan=False))
-@settings(deadline=None)
 def test_the_text_of_a_real_reads_back_as_the_same_double(value: float) -> None:
     """The shortest repr is exact, negative zero and subnormals included."""
     assert identical(float(real_text(value)), value)

@@ -69,7 +69,6 @@ def test_a_system_column_of_postgresql_is_renamed(name: str) -> None:
     assert len(set(both.values())) == 2
 
 
-@settings(deadline=None)
 @given(st.lists(_names, unique=True, max_size=12))
 @example(["", "_"])
 @example(["A" * 70, "a" * 70])
@@ -106,7 +105,6 @@ def _all_names(tables: list[SourceTable]) -> list[str]:
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(_names, unique=True, max_size=5), st.lists(_names, unique=True, max_size=4))
 @example(["t", "t_pkey", "t_k_key", "t_a_idx"], ["i", "j"])
 @example(["T" * 63, "t" * 63], ["i"])
@@ -145,7 +143,7 @@ def test_a_valid_asset_name_is_kept(name: str) -> None:
     assert asset_name(name) == name
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(_names | st.from_regex(r"[a-z]{1,2}[ _]?[0-9a-f]{8}", fullmatch=True), unique=True))
 @example(["a b", "a_b", "a-b", asset_name("a b"), asset_name(asset_name("a b")), "", "_"])
 def test_asset_names_are_valid_and_never_shared(names: list[str]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_assets.errors import UnsupportedError
@@ -358,7 +358,6 @@ _mappings = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(_mappings)
 def test_a_mapping_comes_back_from_its_document(mapping: TableMapping) -> None:
     """With the hash that names it; the text is the same each time."""
@@ -368,7 +367,6 @@ def test_a_mapping_comes_back_from_its_document(mapping: TableMapping) -> None:
     assert len(sealed.hash) == 32
 
 
-@settings(deadline=None)
 @given(_mappings, _mappings)
 def test_two_mappings_have_one_hash_only_if_they_are_one(
     left: TableMapping, right: TableMapping

@@ -5,7 +5,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from migration_assets.errors import SettingsError, StateError
@@ -83,7 +83,6 @@ def test_a_change_of_the_clock_neither_ends_nor_holds_up_a_week(timezone: str, f
     assert calendar.complete(at_noon - timedelta(days=1, hours=1)) == []
 
 
-@settings(deadline=None)
 @given(
     st.dates(date(2020, 1, 1), date(2030, 1, 1)),
     st.datetimes(datetime(2020, 1, 1), datetime(2032, 1, 1)),  # noqa: DTZ001 - UTC is added
