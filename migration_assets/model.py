@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
+from uuid import UUID
 
 DEFAULT_SOURCE = "main"
 
@@ -24,7 +25,9 @@ SqliteValue: TypeAlias = int | float | str | bytes | UndecodableText | None
 RawRow: TypeAlias = tuple[SqliteValue, ...]
 
 # A value as it stands on the target, in the Python type that psycopg and Polars use for it.
-TargetValue: TypeAlias = int | float | str | bytes | bool | Decimal | date | datetime | None
+TargetValue: TypeAlias = (
+    int | float | str | bytes | bool | Decimal | date | datetime | time | UUID | None
+)
 TargetRow: TypeAlias = tuple[TargetValue, ...]
 
 
@@ -40,18 +43,28 @@ class Affinity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceColumn:
-    """One column as the source declares it; `key` is its place in the primary key, 0 outside."""
+    """One column as the source declares it; `key` is its place in the primary key, 0 outside.
+
+    `default` is the text of its DEFAULT in SQLite's SQL, empty without one; `expression` that of a
+    generated column.
+    """
 
     name: str
     declared: str
     not_null: bool = False
     key: int = 0
     generated: bool = False
+    default: str = ""
+    expression: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceIndex:
-    """An index of the source over plain columns (`columns`), or one that isn't plain (`reason`)."""
+    """An index of the source over plain columns (`columns`), or one that isn't plain (`reason`).
+
+    `descending` are those of its columns that are sorted downwards; `sql` is the statement that
+    made it, empty for the index of a constraint.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -59,6 +72,8 @@ class SourceIndex:
     nocase: tuple[str, ...] = ()
     constraint: bool = False
     reason: str = ""
+    descending: tuple[str, ...] = ()
+    sql: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +93,11 @@ class SourceForeignKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceTable:
-    """One table of the source; a foreign key's place is its `id` in SQLite's own lists."""
+    """One table of the source; a foreign key's place is its `id` in SQLite's own lists.
+
+    `checks` are the texts of its CHECKs, in SQLite's SQL; `autoincrement` tells whether keys of
+    deleted rows are never given again.
+    """
 
     source: str
     name: str
@@ -87,6 +106,8 @@ class SourceTable:
     without_rowid: bool = False
     rowid_alias: str | None = None
     foreign_keys: tuple[SourceForeignKey, ...] = ()
+    checks: tuple[str, ...] = ()
+    autoincrement: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -97,12 +118,16 @@ class SourceTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """The tables of a source, and what is left out with the reason."""
+    """The tables of a source, and what is left out with the reason.
+
+    `views` are the statements that made them, by name.
+    """
 
     source: str
     tables: tuple[SourceTable, ...]
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
     fingerprint: str = ""
+    views: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def table(self, name: str) -> SourceTable | None:
         """Return the table of that name, if it is there."""
@@ -141,6 +166,10 @@ class Kind(StrEnum):
     BOOLEAN = "boolean"
     DATE = "date"
     TIMESTAMP = "timestamp"
+    TIMESTAMPTZ = "timestamptz"
+    TIME = "time"
+    JSON = "json"
+    UUID = "uuid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,9 +207,53 @@ class ColumnCensus:
         return sum(self.classes.values())
 
 
+class Policy(StrEnum):
+    """What happens to a value that its column's sealed type can't hold."""
+
+    QUARANTINE = "quarantine"
+    WIDEN = "widen"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnOverride:
+    """What the settings say of one column; None leaves it to the census.
+
+    `type` is PostgreSQL's spelling, `encoding` how the source writes it, `cast` an expression in
+    SQLite's SQL, `renamed_from` the column's earlier name.
+    """
+
+    type: str | None = None
+    encoding: str | None = None
+    policy: Policy | None = None
+    cast: str | None = None
+    renamed_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableOverride:
+    """What the settings say of one table; `transform` is `module:function`."""
+
+    target: str | None = None
+    key: tuple[str, ...] | None = None
+    policy: Policy | None = None
+    transform: str | None = None
+    columns: Mapping[str, ColumnOverride] = field(default_factory=dict[str, ColumnOverride])
+
+    def column(self, name: str) -> ColumnOverride:
+        """Return what is said of a column; nothing, where it isn't named."""
+        return self.columns.get(name, ColumnOverride())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnMapping:
-    """How one column of the source stands on the target, and on what evidence."""
+    """How one column of the source stands on the target, and on what evidence.
+
+    `open` tells a column without a value yet, whose type is its declaration's until one comes.
+    `default` and `generated` are expressions in PostgreSQL's SQL, empty where there is none;
+    `identity` numbers new rows. `cast` is an expression in SQLite's SQL whose value stands on the
+    target in place of the column's own.
+    """
 
     name: str
     declared: str
@@ -188,16 +261,42 @@ class ColumnMapping:
     type: TargetType
     not_null: bool
     evidence: str = ""
+    policy: Policy = Policy.QUARANTINE
+    open: bool = False
+    default: str = ""
+    generated: str = ""
+    identity: bool = False
+    cast: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexMapping:
-    """A secondary index of the target; `columns` are source names, `nocase` those folded."""
+    """A secondary index of the target; `columns` are source names, `nocase` those folded.
+
+    `definition` is its list of members and its predicate in PostgreSQL's SQL, where plain
+    ascending columns don't say it all.
+    """
 
     name: str
     columns: tuple[str, ...]
     unique: bool
     nocase: tuple[str, ...] = ()
+    definition: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeferredObject:
+    """A constraint or view that is made at cutover; tried on the target before.
+
+    `kind` is `check`, `length`, `foreign key` or `view`; `definition` is PostgreSQL's SQL, empty
+    where it could not be translated, for `problem`; `original` is the source's own text.
+    """
+
+    kind: str
+    name: str
+    definition: str
+    original: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +304,8 @@ class TableMapping:
     """How one table stands on the target; sealed in the ledger by the first load that commits.
 
     `key` holds source column names in key order and is empty for a table kept as a multiset of
-    rows. `hash` names the document as it is stored.
+    rows. `notes` name what is not carried, with the reason; `transform` is the `module:function`
+    that rows go through. `hash` names the document as it is stored.
     """
 
     source: str
@@ -217,6 +317,8 @@ class TableMapping:
     key_name: str
     indexes: tuple[IndexMapping, ...] = ()
     notes: tuple[str, ...] = ()
+    deferred: tuple[DeferredObject, ...] = ()
+    transform: str = ""
     hash: str = ""
 
     @property

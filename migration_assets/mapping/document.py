@@ -7,18 +7,39 @@ from typing import Any
 
 from migration_assets.model import (
     ColumnMapping,
+    DeferredObject,
     IndexMapping,
     Kind,
+    Policy,
     TableMapping,
     TargetType,
 )
 
+# Fields that came after the first documents were sealed. At their default they are left out, so
+# that an older document keeps its hash.
+_LATER = {
+    TableMapping: ("deferred", "transform"),
+    ColumnMapping: ("policy", "open", "default", "generated", "identity", "cast"),
+    IndexMapping: ("definition",),
+}
+
 
 def dumps(mapping: TableMapping) -> str:
     """Return the canonical JSON document of a mapping, without its hash."""
-    fields = dataclasses.asdict(mapping)
+    fields = _plain(mapping)
     del fields["hash"]
+    fields["columns"] = [_plain(c) for c in mapping.columns]
+    fields["indexes"] = [_plain(i) for i in mapping.indexes]
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _plain(part: TableMapping | ColumnMapping | IndexMapping) -> dict[str, Any]:
+    fields = dataclasses.asdict(part)
+    defaults = {f.name: f.default for f in dataclasses.fields(part)}
+    for name in _LATER[type(part)]:
+        if getattr(part, name) == defaults[name]:
+            del fields[name]
+    return fields
 
 
 def sealed(mapping: TableMapping) -> TableMapping:
@@ -40,12 +61,19 @@ def _load(fields: dict[str, Any]) -> TableMapping:
     columns = tuple(_column(c) for c in fields.pop("columns"))
     indexes = tuple(_index(i) for i in fields.pop("indexes"))
     key, notes = tuple(fields.pop("key")), tuple(fields.pop("notes"))
-    return sealed(TableMapping(**fields, columns=columns, indexes=indexes, key=key, notes=notes))
+    deferred = tuple(DeferredObject(**d) for d in fields.pop("deferred", ()))
+    return sealed(
+        TableMapping(
+            **fields, columns=columns, indexes=indexes, key=key, notes=notes, deferred=deferred
+        )
+    )
 
 
 def _column(fields: dict[str, Any]) -> ColumnMapping:
     kind = fields.pop("type")
     kind["kind"] = Kind(kind["kind"])
+    if "policy" in fields:
+        fields["policy"] = Policy(fields["policy"])
     return ColumnMapping(**fields, type=TargetType(**kind))
 
 

@@ -273,7 +273,8 @@ def _load_table(fields: dict[str, Any]) -> SourceTable:
     indexes = tuple(_load_index(i) for i in fields.pop("indexes"))
     # Catalogs cached before foreign keys were read have none.
     keys = tuple(_load_foreign_key(k) for k in fields.pop("foreign_keys", ()))
-    return SourceTable(**fields, columns=columns, indexes=indexes, foreign_keys=keys)
+    checks = tuple(fields.pop("checks", ()))
+    return SourceTable(**fields, columns=columns, indexes=indexes, foreign_keys=keys, checks=checks)
 
 
 def _load_foreign_key(fields: dict[str, Any]) -> SourceForeignKey:
@@ -283,4 +284,5 @@ def _load_foreign_key(fields: dict[str, Any]) -> SourceForeignKey:
 
 def _load_index(fields: dict[str, Any]) -> SourceIndex:
     columns, nocase = tuple(fields.pop("columns")), tuple(fields.pop("nocase"))
-    return SourceIndex(**fields, columns=columns, nocase=nocase)
+    descending = tuple(fields.pop("descending", ()))
+    return SourceIndex(**fields, columns=columns, nocase=nocase, descending=descending)

@@ -27,8 +27,10 @@ from migration_assets.mapping.types import (
 from migration_assets.model import (
     ColumnCensus,
     ColumnMapping,
+    DeferredObject,
     IndexMapping,
     Kind,
+    Policy,
     SourceColumn,
     SourceTable,
     SqliteValue,
@@ -411,3 +413,36 @@ def test_table_names_come_from_the_allocation(tmp_path: Path) -> None:
         "t_1_pkey",
     )
     assert TIMESTAMP.form == ""
+
+
+_FIRST_LAYOUT = (
+    '{"columns":[{"declared":"INTEGER","evidence":"3 integer","name":"id","not_null":true,"ta'
+    'rget":"id","type":{"form":"","kind":"bigint","precision":null,"scale":null}},{"declared"'
+    ':"DECIMAL(9,2)","evidence":"","name":"price","not_null":false,"target":"price","type":{"'
+    'form":"","kind":"numeric","precision":9,"scale":2}}],"indexes":[{"columns":["price"],"na'
+    'me":"t_price_idx","nocase":[],"unique":false}],"key":["id"],"key_name":"t_pkey","notes":'
+    '["a note"],"source":"main","table":"t","target_schema":"public","target_table":"t"}'
+)
+
+
+def test_a_document_sealed_by_an_earlier_version_keeps_its_hash() -> None:
+    """Fields that came later are left out at their default, so the ledger's hash still names it."""
+    mapping = document.loads(_FIRST_LAYOUT)
+    assert mapping.hash == "f12ed0979cc02bbbbb20af3c0fac21d1"
+    assert document.dumps(mapping) == _FIRST_LAYOUT
+
+
+def test_a_document_keeps_what_was_added_later() -> None:
+    """Policy, cast, default and deferred objects come back as they were sealed."""
+    first = document.loads(_FIRST_LAYOUT)
+    column = dataclasses.replace(
+        first.columns[1], policy=Policy.WIDEN, open=True, default="0", cast="round(price)"
+    )
+    deferred = DeferredObject(kind="check", name="c", definition="price > 0", original="price>0")
+    later = document.sealed(
+        dataclasses.replace(
+            first, columns=(first.columns[0], column), deferred=(deferred,), transform="m:f"
+        )
+    )
+    assert document.loads(document.dumps(later)) == later
+    assert later.hash != first.hash
