@@ -28,9 +28,8 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-# A value as SQLite stores it. TEXT is a bytearray so that its bytes stay exact (they need not be
-# UTF-8) while it remains another thing than a BLOB; str only marks what no SQLite value can be.
-Value = None | int | float | bytearray | bytes | str
+from migration_assets_tests.independent_forms import WRITTEN, Form, FormCount, Value
+
 Row = tuple[Value, ...]
 
 DIFFERENCES_PER_TABLE: Final = 20  # rows opened and named per table; the count has no limit
@@ -49,18 +48,12 @@ _FETCHED_AS: Final = {
     "text": sql.SQL("text"),
     "character varying": sql.SQL("text"),
     "bytea": sql.SQL("bytea"),
-    "boolean": sql.SQL("integer"),
     "date": sql.SQL("text"),
-    "timestamp without time zone": sql.SQL("text"),
-    "uuid": sql.SQL("text"),
     "json": sql.SQL("text"),
     "jsonb": sql.SQL("text"),
 }
 _FLOATS: Final = frozenset({"double precision", "real"})
-_TIMESTAMP: Final = "timestamp without time zone"
-_TIMESTAMP_TEXT: Final = re.compile(
-    rb"\d{4}-\d\d-\d\d([ T])\d\d:\d\d:\d\d(?:\.(\d{3}|\d{6}))?", re.ASCII
-)
+_JUDGED: Final = _FETCHED_AS.keys() | WRITTEN
 
 _QUARANTINE: Final = frozenset(
     {"source", "table_name", "column_names", "storage_classes", "values"}
@@ -330,11 +323,15 @@ class _Target:
         query = sql.SQL("SELECT count(*) FROM {}").format(self._name(table))
         return self.connection.execute(query).fetchall()[0][0]
 
-    def rows(self, table: str, columns: dict[str, str]) -> Iterator[list[tuple[Any, ...]]]:
+    def rows(
+        self, table: str, columns: dict[str, str], forms: dict[int, Form]
+    ) -> Iterator[list[tuple[Any, ...]]]:
         """Yield batches of rows through a server-side cursor; `columns` are names and types."""
         fetched = [
-            sql.SQL("{}::{}").format(sql.Identifier(name), _FETCHED_AS[kind])
-            for name, kind in columns.items()
+            forms[at].fetch(sql.Identifier(name))
+            if at in forms
+            else sql.SQL("{}::{}").format(sql.Identifier(name), _FETCHED_AS[kind])
+            for at, (name, kind) in enumerate(columns.items())
         ]
         query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(fetched), self._name(table))
         with self.connection.cursor("judge_rows", binary=True) as cursor:
@@ -372,6 +369,7 @@ def _target(dsn: str, schema: str) -> Iterator[_Target]:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         connection.execute("SET LOCAL datestyle = 'ISO, YMD'")
+        connection.execute("SET LOCAL timezone = 'UTC'")
         connection.execute("SET LOCAL row_security = off")
         yield _Target(connection, schema)
 
@@ -443,47 +441,21 @@ def _decode(storage_class: str | None, value: bytes | None) -> Value:
 # ---------------------------------------------------------------------------------- the rendering
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TimestampForm:
-    """How a column's timestamps are written: the separator, and the digits of the fraction."""
+class _Forms:
+    """Counts, per column that is written in one of many ways, the ways of its values.
 
-    separator: str
-    digits: int
-
-    def render(self, iso: str) -> str:
-        """Write PostgreSQL's ISO text, which drops a fraction's trailing zeros, in this form."""
-        day, space, time = iso.partition(" ")
-        if not space:  # infinity
-            return iso
-        whole, _, fraction = time.partition(".")
-        fraction = fraction.ljust(self.digits, "0")
-        return f"{day}{self.separator}{whole}{'.' if fraction else ''}{fraction}"
-
-
-class _TimestampForms:
-    """Counts, per timestamp column, the forms of the values that ought to stand in the target.
-
-    A column has one form; values in another are quarantined. So the form is the one most frequent
-    among the source's values once the quarantined ones are taken off.
+    Only values that ought to stand in the target count: quarantined ones are taken off.
     """
 
-    def __init__(self, positions: Iterable[int]) -> None:
-        self._counts: dict[int, Counter[_TimestampForm]] = {at: Counter() for at in positions}
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self._counts = {at: FormCount(kind) for at, kind in enumerate(kinds) if kind in WRITTEN}
 
     def count(self, row: Row, step: int) -> None:
         for at, forms in self._counts.items():
-            value = row[at]
-            found = _TIMESTAMP_TEXT.fullmatch(value) if isinstance(value, bytearray) else None
-            if found is not None:
-                separator, fraction = found.groups()
-                form = _TimestampForm(separator=separator.decode(), digits=len(fraction or b""))
-                forms[form] += step
+            forms.count(row[at], step)
 
-    def chosen(self) -> dict[int, _TimestampForm]:
-        plain = _TimestampForm(separator=" ", digits=0)
-        return {
-            at: forms.most_common(1)[0][0] if forms else plain for at, forms in self._counts.items()
-        }
+    def chosen(self) -> dict[int, Form]:
+        return {at: forms.chosen() for at, forms in self._counts.items()}
 
 
 class _Renderer:
@@ -500,11 +472,11 @@ class _Renderer:
         columns: Sequence[str],
         *,
         floats: Sequence[int],
-        timestamps: dict[int, _TimestampForm],
+        forms: dict[int, Form],
     ) -> None:
         self._connection = connection
         self._floats = floats
-        self._timestamps = timestamps
+        self._forms = forms
         names = ", ".join(f"{_quote(name)} AS c{at}" for at, name in enumerate(columns))
         connection.execute("DROP TABLE IF EXISTS temp.rendered")
         connection.execute(
@@ -513,7 +485,7 @@ class _Renderer:
         self._insert = f"INSERT INTO temp.rendered VALUES ({', '.join('?' * len(columns))})"
 
     def render(self, fetched: Sequence[tuple[Any, ...]]) -> Iterator[Row]:
-        rows = [self._written(row) for row in fetched] if self._timestamps else fetched
+        rows = [self._written(row) for row in fetched] if self._forms else fetched
         self._connection.executemany(self._insert, rows)
         held = self._connection.execute("SELECT * FROM temp.rendered ORDER BY rowid").fetchall()
         self._connection.execute("DELETE FROM temp.rendered")
@@ -522,9 +494,9 @@ class _Renderer:
 
     def _written(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         values = list(row)
-        for at, form in self._timestamps.items():
+        for at, form in self._forms.items():
             if values[at] is not None:
-                values[at] = form.render(values[at])
+                values[at] = form.write(values[at])
         return tuple(values)
 
     def _unsoftened(self, given: tuple[Any, ...], held: Row) -> Row:
@@ -552,7 +524,7 @@ class _Judged:
     columns: dict[str, str]  # source name → target type, those that both sides have
     positions: list[int]  # of those among the source's columns
     key: list[int]  # of the primary key among `columns`
-    forms: dict[int, _TimestampForm] = field(default_factory=dict)
+    forms: dict[int, Form] = field(default_factory=dict)
 
     def source_rows(self) -> Iterator[Row]:
         return self.origin.rows(self.table, list(self.columns))
@@ -570,10 +542,10 @@ class _Judged:
             self.table,
             list(self.columns),
             floats=[at for at, kind in enumerate(self.columns.values()) if kind in _FLOATS],
-            timestamps=self.forms,
+            forms=self.forms,
         )
         columns = {fold(name): kind for name, kind in self.columns.items()}
-        for batch in self.target.rows(self.table, columns):
+        for batch in self.target.rows(self.table, columns, self.forms):
             yield from renderer.render(batch)
 
 
@@ -600,7 +572,7 @@ def _compare_table(
         )
     types = target.column_types(table)
     differences += _differing_columns(table, names, types)
-    judged = [at for at, name in enumerate(names) if types.get(fold(name)) in _FETCHED_AS]
+    judged = [at for at, name in enumerate(names) if types.get(fold(name)) in _JUDGED]
     return _compare_rows(
         _Judged(
             origin=origin,
@@ -623,7 +595,7 @@ def _differing_columns(
         kind = types.get(fold(name))
         if kind is None:
             yield Difference(table=table, column=name, what="is missing at the target")
-        elif kind not in _FETCHED_AS:
+        elif kind not in _JUDGED:
             yield Difference(
                 table=table, column=name, what=f"has type {kind}, unknown to the judge"
             )
@@ -643,9 +615,7 @@ def _key_positions(columns: Sequence[_SourceColumn], judged: Sequence[int]) -> l
 def _compare_rows(judged: _Judged, differences: list[Difference]) -> TableComparison:
     """Take target and quarantine off the source's multiset, and open what is left."""
     balance: dict[bytes, int] = {}
-    forms = _TimestampForms(
-        at for at, kind in enumerate(judged.columns.values()) if kind == _TIMESTAMP
-    )
+    forms = _Forms(judged.columns.values())
     counts = [0, 0, 0]
     if judged.columns:
         counts[0] = _add(balance, judged.source_rows(), +1, forms)
@@ -668,7 +638,7 @@ def _add(
     balance: dict[bytes, int],
     rows: Iterable[Row],
     step: int,
-    forms: _TimestampForms | None = None,
+    forms: _Forms | None = None,
 ) -> int:
     """Add `step` for every row, forget what balances, and answer how many rows there were."""
     count = 0

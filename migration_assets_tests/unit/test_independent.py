@@ -872,3 +872,55 @@ def test_the_judge_sees_live_changes(
     assert judge(file, target).equal
     changes.live(file, seed=1)
     assert not judge(file, target).equal
+
+
+FORMS = [
+    ("timestamptz", "2024-01-01T10:00:00Z", "2024-01-01 10:00+00", "2024-01-01 10:00+01"),
+    ("timestamptz", "0001-01-01 01:00:00.50+0200", "0001-12-31 23:00:00.5+00 BC", "0001-01-01"),
+    ("timestamptz", "2024-01-01 10:00 -03:30", "2024-01-01 13:30+00", "2024-01-01 10:00+00"),
+    ("timestamp", "2024-01-01T10:00", "2024-01-01 10:00", "2024-01-01 10:00:01"),
+    ("time", "09:05", "09:05", "21:05"),
+    ("time", "09:05:00.120", "09:05:00.12", "09:05:00.121"),
+    ("uuid", "{}0A", "{}0a", "{}0b"),
+    ("uuid", "{}0a", "{}0a", "{}1a"),
+    ("boolean", "Yes", "true", "false"),
+    ("boolean", "f", "false", "true"),
+]
+
+
+@pytest.mark.parametrize(("kind", "written", "same", "another"), FORMS)
+def test_a_value_is_written_as_the_source_writes_it(
+    source: Callable[..., Path],
+    target: psycopg.Connection,
+    *,
+    kind: str,
+    written: str,
+    same: str,
+    another: str,
+) -> None:
+    """Zones, times, UUIDs and words come back to the last byte, and another value shows."""
+    start = "11111111-2222-3333-4444-5555555555"
+    other = {"Yes": "No", "f": "t"}.get(written, written.format(start))
+    rows = f"(1, '{written.format(start)}'), (2, '{other}')"
+    file = source(f"CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES {rows}")
+    target.execute(f"CREATE TABLE t (id bigint, v {kind})".encode())
+    second = {"Yes": "false", "f": "true"}.get(written, same.format(start))
+    target.execute(f"INSERT INTO t VALUES (1, '{same.format(start)}'), (2, '{second}')".encode())
+    assert judge(file, target).equal, judge(file, target).describe()
+    target.execute(f"UPDATE t SET v = '{another.format(start)}' WHERE id = 1".encode())
+    assert not judge(file, target).equal
+
+
+def test_a_uuid_of_sixteen_bytes_is_judged(
+    source: Callable[..., Path], target: psycopg.Connection
+) -> None:
+    """A column of blobs may stand as uuid; one that was written as text is no such row."""
+    file = source(
+        "CREATE TABLE t (v BLOB); INSERT INTO t VALUES (x'00112233445566778899aabbccddeeff')"
+    )
+    target.execute("CREATE TABLE t (v uuid)")
+    target.execute("INSERT INTO t VALUES ('00112233-4455-6677-8899-aabbccddeeff')")
+    assert judge(file, target).equal
+    source("INSERT INTO t VALUES ('00112233445566778899aabbccddeeff')")
+    target.execute("INSERT INTO t SELECT * FROM t")
+    assert not judge(file, target).equal
