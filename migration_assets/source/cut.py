@@ -19,7 +19,7 @@ from typing import Any
 from migration_assets.errors import SourceBusyError, SourceError, StateError
 from migration_assets.model import Catalog, Cut
 from migration_assets.source.catalog import read_catalog
-from migration_assets.source.connection import open_source, translated
+from migration_assets.source.connection import open_source, quote, translated
 from migration_assets.state import State, no_room, refusal, sha256_of
 
 _STEP_PAGES = 2_000  # pages between two looks at progress and deadline: about 8 MB
@@ -38,6 +38,7 @@ _MANIFEST = "manifest.json"
 # Seconds that another run's cut may go on without a sign of progress. A copy gives one every few
 # megabytes; the check of a finished copy gives none, and takes minutes for one of 100 GB.
 _CUT_PATIENCE = 1800.0
+_EVERY_COMPLAINT = 2**31 - 1
 _MAX_KEPT = 200  # characters of quick_check's answer; it names tables and pages, never values
 
 Progress = Callable[[int, int], None]  # pages done, pages in all
@@ -196,10 +197,10 @@ def _examine(partial: Path, source: str, where: str) -> tuple[Catalog, int]:
         copy.execute("PRAGMA journal_mode=DELETE")
         # A row that breaks a CHECK is the application's own; it is carried, not called damage.
         copy.execute("PRAGMA ignore_check_constraints=ON")
-        check, verdict = _checked(copy)
-        if verdict != "ok":
+        damage = _damage(copy)
+        if damage:
             raise SourceError(
-                what=f"the database is damaged: PRAGMA {check} says {verdict[:_MAX_KEPT]!r}",
+                what=f"the database is damaged: PRAGMA quick_check says {damage[:_MAX_KEPT]!r}",
                 where=where,
                 hint="restore a backup of the source; nothing was loaded from this copy",
             )
@@ -211,18 +212,45 @@ def _examine(partial: Path, source: str, where: str) -> tuple[Catalog, int]:
         return catalog, _orphaned_rows(copy)
 
 
-def _checked(copy: sqlite3.Connection) -> tuple[str, str]:
-    """Return the check that was made and its verdict; the whole one where the quick one complains.
+def _damage(copy: sqlite3.Connection) -> str:
+    """Return the first complaint of SQLite's check that is true; empty where there is none.
 
-    SQLite 3.40's quick_check finds NULLs that aren't there in a WITHOUT ROWID table whose key is
-    not in the order of its columns.
+    SQLite 3.40 finds NULLs that aren't there in a WITHOUT ROWID table whose columns don't start
+    with its key, one a row; newer versions don't.
     """
-    check, verdict = "", ""
-    for check in ("quick_check", "integrity_check"):
-        verdict = str(copy.execute(f"PRAGMA {check}(1)").fetchone()[0])
-        if verdict == "ok":
-            break
-    return check, verdict
+    required: dict[str, list[tuple[str, str]]] | None = None
+    untrue: set[str] = set()
+    for (complaint,) in copy.execute(f"PRAGMA quick_check({_EVERY_COMPLAINT})"):
+        if complaint in untrue:
+            continue
+        if complaint == "ok":
+            return ""
+        required = _required(copy) if required is None else required
+        meant = required.get(complaint, [])
+        if not meant or any(_holds_null(copy, *place) for place in meant):
+            return str(complaint)
+        untrue.add(complaint)
+    return ""
+
+
+def _required(copy: sqlite3.Connection) -> dict[str, list[tuple[str, str]]]:
+    """Return the columns that may hold no NULL, by what the check says of one that does."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    rows = copy.execute(
+        "SELECT t.name, c.name FROM pragma_table_list AS t, pragma_table_xinfo(t.name) AS c"
+        " WHERE t.schema = 'main' AND t.type = 'table' AND t.wr AND (c.\"notnull\" OR c.pk)"
+    ).fetchall()
+    for table, column in rows:
+        found.setdefault(f"NULL value in {table}.{column}", []).append((table, column))
+    return found
+
+
+def _holds_null(copy: sqlite3.Connection, table: str, column: str) -> bool:
+    """Look for a NULL; `IS NULL` would be taken for false, since the column is NOT NULL."""
+    row = copy.execute(
+        f"SELECT EXISTS (SELECT 1 FROM main.{quote(table)} WHERE typeof({quote(column)}) = 'null')"
+    ).fetchone()
+    return bool(row[0])
 
 
 def _orphaned_rows(copy: sqlite3.Connection) -> int:

@@ -167,14 +167,28 @@ def test_a_row_that_breaks_a_check_does_not_stop_a_cut(tmp_path: Path, state: Lo
     assert rows_of(take(state, path)) == [(-1,)]
 
 
-@pytest.mark.parametrize("key", ["l, k", "l, v, k", "v, l"])
+@pytest.mark.parametrize("key", ["l, k", "l, v, k", "v, l", "l", "v"])
 def test_a_key_in_another_order_than_its_columns_is_no_damage(
     tmp_path: Path, state: LocalState, key: str
 ) -> None:
-    """SQLite 3.40's quick_check sees NULLs there that the whole check knows better about."""
-    schema = f"CREATE TABLE t (k INT, l TEXT, v BLOB, PRIMARY KEY ({key})) WITHOUT ROWID"
+    """SQLite 3.40's checks see NULLs there that don't exist."""
+    schema = (
+        f"CREATE TABLE t (k INT NOT NULL, l TEXT, v BLOB NOT NULL, PRIMARY KEY ({key}))"
+        " WITHOUT ROWID"
+    )
     rows = [(1, "a", b"x"), (2, "b", b"y")]
     assert rows_of(take(state, make(tmp_path / "a.sqlite", schema, rows))) == rows
+
+
+def test_a_null_where_none_may_be_is_damage(tmp_path: Path, state: LocalState) -> None:
+    """A check that finds NULLs which aren't there is still believed where there is one."""
+    path = tmp_path / "a.sqlite"
+    without = "CREATE TABLE t (k INT, l TEXT, PRIMARY KEY (l)) WITHOUT ROWID"
+    make(path, without, [(1, "a"), (None, "b"), (3, "c")])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'k INT', 'k INT NOT NULL')")
+    assert "NULL value in t.k" in refusal(state, path).what
 
 
 def test_a_source_that_needs_the_applications_own_collation_is_refused_with_the_reason(

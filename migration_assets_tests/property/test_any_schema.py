@@ -1,0 +1,90 @@
+"""Any schema with any rows: all of it arrives or is named, judged by independent eyes."""
+
+import secrets
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from migration_assets.findings import Outcome
+from migration_assets.source.connection import exact_text
+from migration_assets.target.embedded import EmbeddedServer, ensure_database
+from migration_assets_tests.fixtures_migration import (
+    assert_equal,
+    assert_proved,
+    carry,
+    load_week,
+    migration_of,
+)
+from migration_assets_tests.fixtures_sqlite import MEMORY, insert
+from migration_assets_tests.random_schemas import Rows, Table, rows, tables
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def url(postgres: EmbeddedServer) -> str:
+    """Return the URL of a database for all examples; each has a table of its own there."""
+    name = f"schemas_{secrets.token_hex(6)}"
+    ensure_database(postgres, name)
+    return postgres.url(name)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Return a folder for all examples."""
+    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
+        yield Path(folder)
+
+
+def create(source: Path, table: Table) -> None:
+    """Make the table."""
+    with closing(sqlite3.connect(source)) as connection, connection:
+        for statement in table.ddl():
+            connection.execute(statement)
+
+
+def fill(source: Path, table: Table, found: Sequence[Sequence[object]]) -> None:
+    """Let the source hold these rows, less those that its constraints refuse."""
+    with closing(sqlite3.connect(source)) as connection, connection:
+        connection.text_factory = exact_text
+        connection.execute(f"DELETE FROM {table.name}")
+        insert(connection, table.name, found)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> tuple[Table, list[Rows]]:
+    """Return a table and its rows of three weeks; some rows live on."""
+    table = draw(tables(f"s{next(_numbers)}"))
+    weeks = [draw(rows(table, most=12))]
+    for _ in range(2):
+        kept = draw(st.integers(0, len(weeks[-1])))
+        weeks.append([*weeks[-1][:kept], *draw(rows(table, most=5))])
+    return table, weeks
+
+
+@settings(max_examples=60)
+@given(life=lives())
+def test_any_schema_and_any_rows_arrive_or_are_named(
+    url: str, folder: Path, life: tuple[Table, list[Rows]]
+) -> None:
+    """Three weeks of any values in a table of any shape: cut = target + quarantine, each week."""
+    table, weeks = life
+    source = folder / f"{table.name}.sqlite"
+    source.unlink(missing_ok=True)
+    create(source, table)
+    migration = migration_of(source, folder / table.name, url, quarantine_rows=1000)
+    for number, found in enumerate(weeks, 1):
+        fill(source, table, found)
+        load_week(migration, number)
+        assert_equal(migration, table.name)
+        assert_proved(migration, table.name)
+        assert carry(migration, number, table.name).outcome is Outcome.COVERED
+    shutil.rmtree(folder / table.name)
