@@ -39,6 +39,14 @@ _MANIFEST = "manifest.json"
 # megabytes; the check of a finished copy gives none, and takes minutes for one of 100 GB.
 _CUT_PATIENCE = 1800.0
 _EVERY_COMPLAINT = 2**31 - 1
+# What a STRICT table's columns hold: https://sqlite.org/stricttables.html
+_STRICT_CLASSES = {
+    "INT": "integer",
+    "INTEGER": "integer",
+    "REAL": "real",
+    "TEXT": "text",
+    "BLOB": "blob",
+}
 _MAX_KEPT = 200  # characters of quick_check's answer; it names tables and pages, never values
 
 Progress = Callable[[int, int], None]  # pages done, pages in all
@@ -215,42 +223,44 @@ def _examine(partial: Path, source: str, where: str) -> tuple[Catalog, int]:
 def _damage(copy: sqlite3.Connection) -> str:
     """Return the first complaint of SQLite's check that is true; empty where there is none.
 
-    SQLite 3.40 finds NULLs that aren't there in a WITHOUT ROWID table whose columns don't start
-    with its key, one a row; newer versions don't.
+    SQLite 3.40 takes one column for another in a WITHOUT ROWID table whose columns don't start
+    with its key, and finds NULLs or values of a wrong class that aren't there, one a row.
     """
-    required: dict[str, list[tuple[str, str]]] | None = None
+    doubtful: dict[str, list[str]] | None = None
     untrue: set[str] = set()
     for (complaint,) in copy.execute(f"PRAGMA quick_check({_EVERY_COMPLAINT})"):
         if complaint in untrue:
             continue
         if complaint == "ok":
             return ""
-        required = _required(copy) if required is None else required
-        meant = required.get(complaint, [])
-        if not meant or any(_holds_null(copy, *place) for place in meant):
+        doubtful = _doubtful(copy) if doubtful is None else doubtful
+        questions = doubtful.get(complaint, [])
+        if not questions or any(copy.execute(q).fetchone() for q in questions):
             return str(complaint)
         untrue.add(complaint)
     return ""
 
 
-def _required(copy: sqlite3.Connection) -> dict[str, list[tuple[str, str]]]:
-    """Return the columns that may hold no NULL, by what the check says of one that does."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    rows = copy.execute(
-        "SELECT t.name, c.name FROM pragma_table_list AS t, pragma_table_xinfo(t.name) AS c"
-        " WHERE t.schema = 'main' AND t.type = 'table' AND t.wr AND (c.\"notnull\" OR c.pk)"
+def _doubtful(copy: sqlite3.Connection) -> dict[str, list[str]]:
+    """Return complaints that may be untrue, each with the queries that find a row if it is true.
+
+    `IS NULL` would be taken for false, since the column is NOT NULL; the class is asked for.
+    """
+    found: dict[str, list[str]] = {}
+    columns = copy.execute(
+        "SELECT t.name, c.name, upper(c.type), t.strict"
+        " FROM pragma_table_list AS t, pragma_table_xinfo(t.name) AS c"
+        " WHERE t.schema = 'main' AND t.type = 'table' AND t.wr"
     ).fetchall()
-    for table, column in rows:
-        found.setdefault(f"NULL value in {table}.{column}", []).append((table, column))
+    for table, column, declared, strict in columns:
+        place = f"{table}.{column}"
+        rows = f"SELECT 1 FROM main.{quote(table)} WHERE typeof({quote(column)})"
+        found.setdefault(f"NULL value in {place}", []).append(f"{rows} = 'null'")
+        if strict and declared in _STRICT_CLASSES:
+            wanted = f"('null', '{_STRICT_CLASSES[declared]}')"
+            complaint = f"non-{declared} value in {place}"
+            found.setdefault(complaint, []).append(f"{rows} NOT IN {wanted}")
     return found
-
-
-def _holds_null(copy: sqlite3.Connection, table: str, column: str) -> bool:
-    """Look for a NULL; `IS NULL` would be taken for false, since the column is NOT NULL."""
-    row = copy.execute(
-        f"SELECT EXISTS (SELECT 1 FROM main.{quote(table)} WHERE typeof({quote(column)}) = 'null')"
-    ).fetchone()
-    return bool(row[0])
 
 
 def _orphaned_rows(copy: sqlite3.Connection) -> int:

@@ -180,6 +180,28 @@ def test_a_key_in_another_order_than_its_columns_is_no_damage(
     assert rows_of(take(state, make(tmp_path / "a.sqlite", schema, rows))) == rows
 
 
+def test_a_strict_table_whose_key_comes_late_is_no_damage(
+    tmp_path: Path, state: LocalState
+) -> None:
+    """SQLite 3.40's checks take its NULLs for values of another class."""
+    schema = "CREATE TABLE t (k INT, l TEXT, v REAL, PRIMARY KEY (l)) STRICT, WITHOUT ROWID"
+    rows = [(None, "a", None), (1, "b", 1.5)]
+    assert rows_of(take(state, make(tmp_path / "a.sqlite", schema, rows))) == rows
+
+
+def test_a_value_of_another_class_in_a_strict_table_is_damage(
+    tmp_path: Path, state: LocalState
+) -> None:
+    """A table that was made strict behind SQLite's back holds what it may not."""
+    path = tmp_path / "a.sqlite"
+    plain = "CREATE TABLE t (l TEXT, k INT, PRIMARY KEY (l)) WITHOUT ROWID"
+    make(path, plain, [("a", 1), ("b", "x")])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_master SET sql = sql || ', STRICT'")
+    assert "non-INT value in t.k" in refusal(state, path).what
+
+
 def test_a_null_where_none_may_be_is_damage(tmp_path: Path, state: LocalState) -> None:
     """A check that finds NULLs which aren't there is still believed where there is one."""
     path = tmp_path / "a.sqlite"
