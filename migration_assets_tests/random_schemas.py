@@ -5,7 +5,7 @@ from week to week and still say what it should be.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta, timezone
 from json import dumps
 from typing import Final
@@ -85,6 +85,7 @@ THEMES: Final[dict[str, tuple[tuple[str, ...], st.SearchStrategy[SqliteValue]]]]
 _STRICT: Final = ("INTEGER", "INT", "REAL", "TEXT", "BLOB", "ANY")
 _GENERATED: Final = ("{0} || '!'", "length({0})", "{0} + 1", "coalesce({0}, 'x')", "typeof({0})")
 _DEFAULTS: Final = ("", "", "0", "'x'", "NULL", "CURRENT_TIMESTAMP", "(1 + 1)", "x'00'", "-1.5")
+_COMPUTED: Final = ("CURRENT_TIMESTAMP", "(1 + 1)")  # no default of a column that is added in place
 _INDEXES: Final = (
     "INDEX {i} ON {t} ({c})",
     "INDEX {i} ON {t} ({c} DESC)",
@@ -215,6 +216,119 @@ def cells(column: Column) -> st.SearchStrategy[SqliteValue]:
     return st.one_of(usual, usual, usual, usual, st.none(), st.sampled_from(TRICKY))
 
 
-def rows(table: Table, *, most: int = 8) -> st.SearchStrategy[Rows]:
+def rows(table: Table, *, least: int = 0, most: int = 8) -> st.SearchStrategy[Rows]:
     """Return rows of a table; its constraints may refuse some of them."""
-    return st.lists(st.tuples(*map(cells, table.written)), max_size=most)
+    return st.lists(st.tuples(*map(cells, table.written)), min_size=least, max_size=most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """A change of a table's schema: what it becomes, and the statements that make it so.
+
+    `renamed` is the earlier and the later name of a renamed column.
+    """
+
+    table: Table
+    statements: tuple[str, ...]
+    dropped: str = ""
+    renamed: tuple[str, str] | None = None
+
+
+def _free(table: Table) -> list[Column]:
+    """Return the columns that no constraint, index or expression of the table speaks of."""
+    texts = [*table.indexes, *table.checks, *(c.generated for c in table.columns)]
+    spoken = {c.name for c in table.columns for text in texts if c.name in text}
+    keys = {*table.primary, *table.unique}
+    return [c for c in table.written if c.name not in keys | spoken]
+
+
+def _rebuilt(old: Table, new: Table, sources: dict[str, str] | None = None) -> Drift:
+    """Make the table anew and copy what its constraints let in, as applications do it.
+
+    `sources` names the earlier column that a column's values come from, where it isn't its own.
+    """
+    there = {column.name for column in old.columns}
+    values = {c.name: (sources or {}).get(c.name, c.name) for c in new.written}
+    copied = {name: earlier for name, earlier in values.items() if earlier in there}
+    create, *later = new.ddl()
+    copy = f"INSERT OR IGNORE INTO {new.name} ({', '.join(copied)})"
+    return Drift(
+        table=new,
+        statements=(
+            f"ALTER TABLE {old.name} RENAME TO former",
+            create,
+            f"{copy} SELECT {', '.join(copied.values())} FROM former",
+            "DROP TABLE former",
+            *later,
+        ),
+    )
+
+
+@st.composite
+def added(draw: st.DrawFn, table: Table, number: int) -> Drift:
+    """Add a column, in place or somewhere in the middle of a new table."""
+    column = draw(columns(f"N{number}", strict=table.strict))
+    if draw(st.booleans()):
+        constant = "" if column.default in _COMPUTED else column.default
+        column = replace(column, not_null=False, default=constant)
+        new = replace(table, columns=(*table.columns, column))
+        return Drift(table=new, statements=(f"ALTER TABLE {table.name} ADD COLUMN {column.ddl}",))
+    place = draw(st.integers(0, len(table.columns)))
+    new = replace(table, columns=(*table.columns[:place], column, *table.columns[place:]))
+    return _rebuilt(table, new)
+
+
+@st.composite
+def dropped(draw: st.DrawFn, table: Table, _number: int) -> Drift | None:
+    """Drop a column that nothing speaks of; None where there is none to spare."""
+    free = _free(table)
+    if not free or len(table.written) < 2:
+        return None
+    column = draw(st.sampled_from(free))
+    new = replace(table, columns=tuple(c for c in table.columns if c != column))
+    return replace(_rebuilt(table, new), dropped=column.name)
+
+
+@st.composite
+def renamed(draw: st.DrawFn, table: Table, number: int) -> Drift | None:
+    """Rename a column, and nothing else."""
+    free = _free(table)
+    if not free:
+        return None
+    column = draw(st.sampled_from(free))
+    name = f"R{number}"
+    new = replace(
+        table,
+        columns=tuple(replace(c, name=name) if c == column else c for c in table.columns),
+    )
+    return replace(_rebuilt(table, new, {name: column.name}), renamed=(column.name, name))
+
+
+@st.composite
+def retyped(draw: st.DrawFn, table: Table, _number: int) -> Drift:
+    """Declare a column as something else; what it holds is converted as SQLite does it."""
+    column = draw(st.sampled_from(table.written))
+    other = draw(columns(column.name, strict=table.strict))
+    kept = draw(st.booleans())
+    other = replace(other, theme=column.theme if kept else other.theme, not_null=column.not_null)
+    new = replace(table, columns=tuple(other if c == column else c for c in table.columns))
+    return _rebuilt(table, new)
+
+
+@st.composite
+def reordered(draw: st.DrawFn, table: Table, _number: int) -> Drift:
+    """Put the columns into another order."""
+    new = replace(table, columns=tuple(draw(st.permutations(table.columns))))
+    return _rebuilt(table, new)
+
+
+@st.composite
+def reindexed(draw: st.DrawFn, table: Table, number: int) -> Drift:
+    """Drop the table's indexes and make others."""
+    names = [column.name for column in table.written]
+    made = draw(indexes(f"{table.name}_{number}", names))
+    made = tuple(index.replace(f"ON {table.name}_{number} ", f"ON {table.name} ") for index in made)
+    return _rebuilt(table, replace(table, indexes=made))
+
+
+DRIFTS: Final = (added, added, dropped, renamed, retyped, reordered, reindexed)

@@ -63,7 +63,7 @@ def fill(source: Path, table: Table, found: Sequence[Sequence[object]]) -> None:
 def lives(draw: st.DrawFn) -> tuple[Table, list[Rows]]:
     """Return a table and its rows of three weeks; some rows live on."""
     table = draw(tables(f"s{next(_numbers)}"))
-    weeks = [draw(rows(table, most=12))]
+    weeks = [draw(rows(table, least=4, most=12))]
     for _ in range(2):
         kept = draw(st.integers(0, len(weeks[-1])))
         weeks.append([*weeks[-1][:kept], *draw(rows(table, most=5))])
