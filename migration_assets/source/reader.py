@@ -1,5 +1,6 @@
 """Read a cut: its catalog, and a table's rows, every value with its exact class and bytes."""
 
+import codecs
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -26,7 +27,7 @@ _REMEMBERED_CUTS = 4
 
 # Where SQLite converts UTF-16 to UTF-8, a lone surrogate becomes U+FFFD without a word. So text of
 # such a database is read as its own bytes, beside marks that tell it from a blob.
-_CODECS = {"UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
+_DECODERS = {"UTF-16le": codecs.utf_16_le_decode, "UTF-16be": codecs.utf_16_be_decode}
 _MARKS = 60  # columns whose marks are bits of one integer; SQLite's have 64, with a sign
 _REMEMBERED_MARKS = 1024
 
@@ -41,14 +42,14 @@ class RowReader:
         self._connection = connection
         self._names = [quote(c.name) for c in table.columns]
         self._encoding = encoding_of(connection)
-        self._codec = _CODECS.get(self._encoding)
+        self._decode = _DECODERS.get(self._encoding)  # None: what SQLite gives is exact
         count = len(self._names)
-        self.width = count + (-(-count // _MARKS) if self._codec else 0)
+        self.width = count + (-(-count // _MARKS) if self._decode else 0)
 
     def columns(self, alias: str) -> str:
         """Return what to select as SQL; `alias` stands for the table."""
         names = [f"{alias}.{name}" for name in self._names]
-        if self._codec is None:
+        if self._decode is None:
             return ", ".join(names)
         texts = [f"CASE typeof({n}) WHEN 'text' THEN CAST({n} AS BLOB) ELSE {n} END" for n in names]
         parts = [names[i : i + _MARKS] for i in range(0, len(names), _MARKS)]
@@ -57,22 +58,21 @@ class RowReader:
     def read(self, query: str, parameters: Sequence[SqliteValue] = ()) -> Iterator[RawRow]:
         """Return the rows of a query that selects `columns` once."""
         results = self._connection.execute(query, parameters)
-        return results if self._codec is None else map(self.row, results)
+        return results if self._decode is None else map(self.row, results)
 
     def row(self, result: RawRow) -> RawRow:
         """Return the row that `columns` selected."""
-        if self._codec is None:
+        decode = self._decode
+        if decode is None:
             return result
         values = list(result[: len(self._names)])
         for place in _marked(result[len(self._names) :]):
-            values[place] = self._text(cast("bytes", values[place]), self._codec)
+            raw = cast("bytes", values[place])
+            try:
+                values[place] = decode(raw, "strict", True)[0]  # noqa: FBT003 - as codecs has it
+            except UnicodeDecodeError:
+                values[place] = UndecodableText(raw, self._encoding)
         return tuple(values)
-
-    def _text(self, raw: bytes, codec: str) -> str | UndecodableText:
-        try:
-            return raw.decode(codec)
-        except UnicodeDecodeError:
-            return UndecodableText(raw, self._encoding)
 
 
 def _marks(names: Sequence[str]) -> str:
