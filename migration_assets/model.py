@@ -14,9 +14,13 @@ DEFAULT_SOURCE = "main"
 
 @dataclass(frozen=True, slots=True)
 class UndecodableText:
-    """A TEXT value whose bytes are not UTF-8; kept as they are, to be quarantined byte for byte."""
+    """A TEXT value whose bytes are none in its database's encoding, to be kept byte for byte.
+
+    `encoding` is spelled as `PRAGMA encoding` does: UTF-8, UTF-16le or UTF-16be.
+    """
 
     raw: bytes
+    encoding: str = "UTF-8"
 
 
 # A value as SQLite stores it; the Python type tells the storage class exactly:

@@ -33,6 +33,9 @@ LATER = date(2026, 10, 11)
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - with random names below
 NOBODY = 65534  # a user who owns nothing: `nobody` by convention
 
+CODECS = {"UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
+ENCODINGS = ("UTF-8", *CODECS)
+
 DECLARED = (
     *("INTEGER", "INT", "BIGINT", "INT UNSIGNED", "BOOLEAN", "BOOL"),
     *("TEXT", "VARCHAR(20)", "CHAR(5)", "CLOB", "REAL", "DOUBLE", "FLOAT"),
@@ -96,6 +99,39 @@ def insert(connection: sqlite3.Connection, table: str, rows: Iterable[Sequence[o
             connection.execute(f"INSERT OR IGNORE INTO {quote(table)} VALUES ({slots})", plain)
 
 
+def insert_utf16(
+    connection: sqlite3.Connection, table: str, rows: Iterable[Sequence[object]], codec: str
+) -> None:
+    """Insert rows into a UTF-16 database; undecodable text becomes lone surrogates, one a byte.
+
+    SQLite takes a bound BLOB for UTF-8 when it casts it, and one that stands in a column for what
+    it is: so all text goes by way of a column.
+    """
+    connection.execute("CREATE TEMP TABLE raw (place INTEGER PRIMARY KEY, bytes)")
+    for row in rows:
+        slots = [
+            f"CAST((SELECT bytes FROM temp.raw WHERE place = {i}) AS TEXT)"
+            if isinstance(v, UndecodableText | str)
+            else f"(SELECT bytes FROM temp.raw WHERE place = {i})"
+            for i, v in enumerate(row)
+        ]
+        connection.execute("DELETE FROM temp.raw")
+        connection.executemany(
+            "INSERT INTO temp.raw VALUES (?, ?)",
+            [(i, utf16(v, codec)) for i, v in enumerate(row)],
+        )
+        with suppress(sqlite3.IntegrityError):
+            connection.execute(f"INSERT OR IGNORE INTO {quote(table)} VALUES ({', '.join(slots)})")
+    connection.execute("DROP TABLE temp.raw")
+
+
+def utf16(value: object, codec: str) -> object:
+    """Return a value as what `insert_utf16` binds for it."""
+    if isinstance(value, UndecodableText):
+        value = "".join(chr(0xD800 + byte) for byte in value.raw)
+    return value.encode(codec, "surrogatepass") if isinstance(value, str) else value
+
+
 def stored(declared: str, values: Sequence[SqliteValue]) -> list[SqliteValue]:
     """Return what a real SQLite column of that declared type holds after these were inserted."""
     with closing(sqlite3.connect(":memory:")) as connection:
@@ -113,12 +149,23 @@ def storage_classes(declared: str, values: Sequence[SqliteValue]) -> list[str]:
         return [v for (v,) in connection.execute("SELECT typeof(v) FROM t ORDER BY rowid")]
 
 
-def make(path: Path, schema: str, rows: Iterable[Sequence[object]] = (), table: str = "t") -> Path:
+def make(
+    path: Path,
+    schema: str,
+    rows: Iterable[Sequence[object]] = (),
+    table: str = "t",
+    *,
+    encoding: str = "UTF-8",
+) -> Path:
     """Make a database by script and fill one of its tables."""
     path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"PRAGMA encoding = '{encoding}'")
         connection.executescript(schema)
-        insert(connection, table, rows)
+        if encoding == "UTF-8":
+            insert(connection, table, rows)
+        else:
+            insert_utf16(connection, table, rows, CODECS[encoding])
     return path
 
 
@@ -153,8 +200,30 @@ def table_of(cut: Cut, name: str = "t") -> SourceTable:
 def rows_of(cut: Cut, name: str = "t") -> list[RawRow]:
     """Return a table's rows, read without the code under test."""
     with closing(sqlite3.connect(cut.path)) as connection:
+        (encoding,) = connection.execute("PRAGMA encoding").fetchone()
+        if encoding != "UTF-8":
+            return _utf16_rows(connection, name, encoding)
         connection.text_factory = exact_text
         return connection.execute(f"SELECT * FROM {quote(name)}").fetchall()
+
+
+def _utf16_rows(connection: sqlite3.Connection, table: str, encoding: str) -> list[RawRow]:
+    """Read text as the hexadecimal digits of its bytes, so that nothing is converted."""
+    info = connection.execute(f"PRAGMA table_xinfo({quote(table)})").fetchall()
+    names = [quote(name) for _, name, *_, hidden in info if hidden != 1]
+    connection.text_factory = bytearray
+    texts = ", ".join(f"iif(typeof({n}) = 'text', hex({n}), {n})" for n in names)
+    return [
+        tuple(_unhexed(v, encoding) if isinstance(v, bytearray) else v for v in row)
+        for row in connection.execute(f"SELECT {texts} FROM {quote(table)}")
+    ]
+
+
+def _unhexed(digits: bytearray, encoding: str) -> SqliteValue:
+    raw = bytes.fromhex(digits.decode())
+    text = raw.decode(CODECS[encoding], "surrogatepass")
+    alone = any("\ud800" <= character <= "\udfff" for character in text)
+    return UndecodableText(raw, encoding) if alone else text
 
 
 def proposed(cut: Cut, name: str = "t", schema: str = "public") -> TableMapping:

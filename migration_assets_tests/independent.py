@@ -240,8 +240,14 @@ class _Source:
         ]
 
     def rows(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
-        names = ", ".join(map(_quote, columns))
-        return self.connection.execute(f"SELECT {names} FROM main.{_quote(table)}")
+        (encoding,) = self.connection.execute("PRAGMA main.encoding").fetchone()
+        names = list(map(_quote, columns))
+        if encoding == b"UTF-8":
+            return self.connection.execute(f"SELECT {', '.join(names)} FROM main.{_quote(table)}")
+        # Read as text it would be converted, and lone surrogates with it: so as digits of its bytes
+        digits = [f"CASE typeof({n}) WHEN 'text' THEN hex({n}) ELSE {n} END" for n in names]
+        found = self.connection.execute(f"SELECT {', '.join(digits)} FROM main.{_quote(table)}")
+        return (tuple(_utf16(value, _text(encoding)) for value in row) for row in found)
 
     def indexes(self, table: str) -> Iterator[_SourceIndex]:
         """Answer whole-table indexes over columns; the primary key is asked for by itself."""
@@ -280,6 +286,21 @@ def _quote(name: str) -> str:
 
 def _text(value: bytearray) -> str:
     return value.decode()
+
+
+def _utf16(value: Value, encoding: str) -> Value:
+    """Return text, read as hexadecimal digits, in UTF-8; what has no UTF-8 as its own bytes."""
+    if not isinstance(value, bytearray):
+        return value
+    raw = bytes.fromhex(_text(value))
+    try:
+        return bytearray(raw.decode(encoding).encode())
+    except UnicodeDecodeError:
+        return _undecodable(raw, encoding)
+
+
+def _undecodable(raw: bytes, encoding: str) -> Value:
+    return f"text of a {encoding} database that has no UTF-8: {raw.hex()}"
 
 
 # ------------------------------------------------------------------------------------- the target
@@ -422,7 +443,7 @@ class _Quarantine:
                 )
 
 
-def _decode(storage_class: str | None, value: bytes | None) -> Value:
+def _decode(storage_class: str | None, value: bytes | None) -> Value:  # noqa: PLR0911 - a class each
     """Read a quarantined value; what no SQLite value can be becomes a str that equals none."""
     match storage_class, value:
         case "null", None:
@@ -433,6 +454,8 @@ def _decode(storage_class: str | None, value: bytes | None) -> Value:
             return struct.unpack(">d", value)[0]
         case "text", bytes():
             return bytearray(value)
+        case (("text/UTF-16le" | "text/UTF-16be"), bytes()):
+            return _undecodable(value, storage_class.removeprefix("text/"))
         case "blob", bytes():
             return value
     return f"no value: storage class {storage_class}, bytes {value!r}"

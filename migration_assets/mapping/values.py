@@ -201,7 +201,7 @@ def _comes_back(
 
 def _describe(value: SqliteValue) -> str:
     if isinstance(value, UndecodableText):
-        return "text that is not UTF-8"
+        return f"text that is not {value.encoding}"
     if isinstance(value, str) and "\0" in value:
         return "text with a NUL character"
     return storage_class(value)

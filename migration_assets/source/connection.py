@@ -16,7 +16,6 @@ _HEADER_BYTES = 100
 _READ_VERSION, _WAL_VERSION = 19, 2
 _SCHEMA_FORMAT, _ENCODING = slice(44, 48), slice(56, 60)
 _LAST_SCHEMA_FORMAT, _LAST_ENCODING = 4, 3
-_UTF16 = (2, 3)
 # table_list and its column `strict`: https://sqlite.org/pragma.html#pragma_table_list
 _OLDEST_SQLITE = (3, 37, 0)
 _BUSY, _LOCKED = 5, 6
@@ -46,7 +45,10 @@ def quote(identifier: str) -> str:
 
 
 def exact_text(raw: bytes) -> str | UndecodableText:
-    """Decode TEXT without loss: bytes that are not UTF-8 stay bytes."""
+    """Decode TEXT without loss: bytes that are not UTF-8 stay bytes.
+
+    What SQLite converts from UTF-16 has lost its lone surrogates before: `reader` reads those.
+    """
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -134,14 +136,12 @@ def _check_file(path: Path) -> bytes:
             expected="a header as SQLite writes it, in plain",
             hint=f"if it is encrypted, {_DECRYPT}; if not, restore a backup of it",
         )
-    if int.from_bytes(header[_ENCODING], "big") in _UTF16:
-        raise UnsupportedError(
-            what="the database is encoded in UTF-16",
-            where=where,
-            expected="UTF-8, this version carries nothing else",
-            hint="convert a copy with `PRAGMA encoding` and `.dump`",
-        )
     return header
+
+
+def encoding_of(connection: sqlite3.Connection) -> str:
+    """Return the encoding of an open database: UTF-8, UTF-16le or UTF-16be."""
+    return str(connection.execute("PRAGMA main.encoding").fetchone()[0])
 
 
 def is_wal(header: bytes) -> bool:

@@ -2,9 +2,9 @@
 
 Rows are joined by key as storage class and BINARY bytes, and their values compared to the last
 byte (`conditions`). A changed key is a delete and an insert. Where there is no key, copies of rows
-come and go (`multiset`), and nothing is updated. What a row means for the target depends on
-whether it fits the mapping in either cut: a row that stops fitting is a delete that enters
-quarantine.
+come and go (`multiset`), and nothing is updated. Cuts of different encodings are read apart
+(`recoded`). What a row means for the target depends on whether it fits the mapping in either cut: a
+row that stops fitting is a delete that enters quarantine.
 """
 
 import sqlite3
@@ -28,7 +28,8 @@ from migration_assets.model import (
 from migration_assets.source.conditions import differs, prepare
 from migration_assets.source.connection import open_cut, quote, translated
 from migration_assets.source.multiset import changed_copies
-from migration_assets.source.reader import column_list, rows
+from migration_assets.source.reader import RowReader, encoding_in, rows
+from migration_assets.source.recoded import changed_rows
 from migration_assets.source.unique import require_unique_key
 from migration_assets.verify.digest import RowHasher
 
@@ -59,38 +60,43 @@ def changes(
             yield from _appears(fit, row) if came else _vanishes(fit, hasher, row)
         return
     require_unique_key(newer, table, mapping)
+    if encoding_in(older) != encoding_in(newer):
+        for old, new in changed_rows(older, newer, table, mapping, scratch=scratch):
+            yield from _becomes(fit, hasher, old, new)
+        return
     with (
         open_cut(newer, other=older) as connection,
         translated(f"cuts {older.id} and {newer.id}, table {table.name}"),
     ):
         prepare(connection)
-        for row in connection.execute(_vanished_sql(table, mapping)):
+        reader = RowReader(connection, table)
+        for row in reader.read(_vanished_sql(table, mapping, reader)):
             yield from _vanishes(fit, hasher, row)
-        for new, old in _changed(connection, table, mapping):
-            yield from _appears(fit, new) if old is None else _changes(fit, hasher, old, new)
+        for new, old in _changed(connection, table, mapping, reader):
+            yield from _becomes(fit, hasher, old, new)
 
 
 def _changed(
-    connection: sqlite3.Connection, table: SourceTable, mapping: TableMapping
+    connection: sqlite3.Connection, table: SourceTable, mapping: TableMapping, reader: RowReader
 ) -> Iterator[tuple[RawRow, RawRow | None]]:
     """Yield the rows that are new or changed, with the older row of the same key, if any."""
-    width = len(table.columns)
+    width = reader.width
     first = mapping.key_positions[0]
     if 2 * width > _RESULT_COLUMNS:
-        yield from _changed_apart(connection, table, mapping)
+        yield from _changed_apart(table, mapping, reader)
         return
-    for row in connection.execute(_changed_sql(table, mapping, "n", "o")):
-        new, old = row[:width], row[width:]
+    for result in connection.execute(_changed_sql(table, mapping, reader, "n", "o")):
+        new, old = reader.row(result[:width]), reader.row(result[width:])
         yield new, None if old[first] is None else old  # NULL matches no key
 
 
 def _changed_apart(
-    connection: sqlite3.Connection, table: SourceTable, mapping: TableMapping
+    table: SourceTable, mapping: TableMapping, reader: RowReader
 ) -> Iterator[tuple[RawRow, RawRow | None]]:
     """Read both sides by two queries that differ only in what they select, where one can't."""
     order = " ORDER BY " + ", ".join(f"n.{quote(name)}" for name in mapping.key)
-    news = connection.execute(_changed_sql(table, mapping, "n") + order)
-    olds = connection.execute(_changed_sql(table, mapping, "o") + order)
+    news = reader.read(_changed_sql(table, mapping, reader, "n") + order)
+    olds = reader.read(_changed_sql(table, mapping, reader, "o") + order)
     for new, old in zip(news, olds, strict=True):
         if old[mapping.key_positions[0]] is None:
             yield new, None
@@ -103,6 +109,16 @@ def _changed_apart(
             )
         else:
             yield new, old
+
+
+def _becomes(
+    fit: RowFitter, hasher: RowHasher, old: RawRow | None, new: RawRow | None
+) -> Iterator[Step]:
+    """Yield what became of one key's row; None where its cut has none."""
+    if old is not None:
+        yield from _vanishes(fit, hasher, old) if new is None else _changes(fit, hasher, old, new)
+    elif new is not None:
+        yield from _appears(fit, new)
 
 
 def _appears(fit: RowFitter, row: RawRow) -> Iterator[Step]:
@@ -156,9 +172,9 @@ def _same_key(mapping: TableMapping) -> str:
     )
 
 
-def _changed_sql(table: SourceTable, mapping: TableMapping, *sides: str) -> str:
+def _changed_sql(table: SourceTable, mapping: TableMapping, reader: RowReader, *sides: str) -> str:
     name = quote(table.name)
-    selected = ", ".join(column_list(table, side) for side in sides)
+    selected = ", ".join(reader.columns(side) for side in sides)
     return (
         f"SELECT {selected}"
         f" FROM main.{name} AS n LEFT JOIN older.{name} AS o ON {_same_key(mapping)}"
@@ -166,9 +182,9 @@ def _changed_sql(table: SourceTable, mapping: TableMapping, *sides: str) -> str:
     )
 
 
-def _vanished_sql(table: SourceTable, mapping: TableMapping) -> str:
+def _vanished_sql(table: SourceTable, mapping: TableMapping, reader: RowReader) -> str:
     name = quote(table.name)
     return (
-        f"SELECT {column_list(table, 'o')} FROM older.{name} AS o WHERE NOT EXISTS"
+        f"SELECT {reader.columns('o')} FROM older.{name} AS o WHERE NOT EXISTS"
         f" (SELECT 1 FROM main.{name} AS n WHERE {_same_key(mapping)})"
     )

@@ -7,7 +7,7 @@ same. The counts stand in a database on disk, so memory doesn't grow with the ta
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from migration_assets.model import (
 )
 from migration_assets.source.conditions import differs, prepare
 from migration_assets.source.connection import open_cut, quote, translated
-from migration_assets.source.reader import column_list
+from migration_assets.source.reader import RowReader, encoding_in, rows
+from migration_assets.source.scratch import scratch_database
 
 # https://sqlite.org/lang_createtable.html#rowid: each is a column's where the table has one of it
 _ROWID_NAMES = ("rowid", "oid", "_rowid_")
-_CACHE_KIB = 64 * 1024  # pages of the counts held in memory; the rest lies on disk
 _VANISHED, _APPEARED = -1, 1
 
 
@@ -35,32 +35,44 @@ def changed_copies(
     `scratch` is an empty folder for the counts. Both cuts are read twice, the second time only
     where something changed.
     """
-    with (
-        open_cut(newer, other=older) as connection,
-        translated(f"cuts {older.id} and {newer.id}, table {table.name}"),
-        closing(_Copies(scratch / "copies.sqlite")) as copies,
-    ):
-        prepare(connection)
-        rowid = _rowid(connection, table)
-        vanished, appeared = _unmatched(table, "o", rowid), _unmatched(table, "n", rowid)
-        copies.count(connection.execute(vanished), _VANISHED)
-        copies.count(connection.execute(appeared), _APPEARED)
-        if copies.balanced():
+    with closing(_Copies(scratch / "copies.sqlite")) as copies:
+        if encoding_in(older) != encoding_in(newer):  # SQLite compares nothing of two such files
+            yield from _counted(copies, lambda: rows(older, table), lambda: rows(newer, table))
             return
-        for row in copies.left(connection.execute(vanished), _VANISHED):
-            yield row, False
-        for row in copies.left(connection.execute(appeared), _APPEARED):
-            yield row, True
+        with (
+            open_cut(newer, other=older) as connection,
+            translated(f"cuts {older.id} and {newer.id}, table {table.name}"),
+        ):
+            prepare(connection)
+            reader = RowReader(connection, table)
+            rowid = _rowid(connection, table)
+            vanished, appeared = (_unmatched(table, side, rowid, reader) for side in "on")
+            yield from _counted(
+                copies, lambda: reader.read(vanished), lambda: reader.read(appeared)
+            )
+
+
+def _counted(
+    copies: "_Copies",
+    vanished: Callable[[], Iterator[RawRow]],
+    appeared: Callable[[], Iterator[RawRow]],
+) -> Iterator[tuple[RawRow, bool]]:
+    """Count both sides, then read again what is left of each."""
+    copies.count(vanished(), _VANISHED)
+    copies.count(appeared(), _APPEARED)
+    if copies.balanced():
+        return
+    for row in copies.left(vanished(), _VANISHED):
+        yield row, False
+    for row in copies.left(appeared(), _APPEARED):
+        yield row, True
 
 
 class _Copies:
     """Copies of each row in the newer cut less those in the older one, on disk."""
 
     def __init__(self, file: Path) -> None:
-        self._connection = sqlite3.connect(file, isolation_level=None)
-        # Nothing of it outlives the comparison, so nothing has to survive a crash.
-        for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
-            self._connection.execute(f"PRAGMA {setting}")
+        self._connection = scratch_database(file)
         self._connection.execute(
             "CREATE TABLE copies (digest BLOB PRIMARY KEY, net INTEGER NOT NULL) WITHOUT ROWID"
         )
@@ -107,11 +119,11 @@ def _rowid(connection: sqlite3.Connection, table: SourceTable) -> str | None:
     return next((name for name in _ROWID_NAMES if name not in taken), None)
 
 
-def _unmatched(table: SourceTable, side: str, rowid: str | None) -> str:
+def _unmatched(table: SourceTable, side: str, rowid: str | None, reader: RowReader) -> str:
     """Return the query of one side's rows that have no identical twin under their rowid."""
     name = quote(table.name)
     here, there = ("main", "older") if side == "n" else ("older", "main")
-    query = f"SELECT {column_list(table, side)} FROM {here}.{name} AS {side}"
+    query = f"SELECT {reader.columns(side)} FROM {here}.{name} AS {side}"
     if rowid is None:
         return query
     other = "o" if side == "n" else "n"

@@ -1,8 +1,10 @@
 """Read a cut: its catalog, and a table's rows, every value with its exact class and bytes."""
 
+import codecs
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import cast
 
 from migration_assets.errors import SourceError
 from migration_assets.mapping.names import TableNames, allocate
@@ -13,25 +15,93 @@ from migration_assets.model import (
     RawRow,
     SourceTable,
     SqliteValue,
+    UndecodableText,
 )
 from migration_assets.source.catalog import read_catalog
-from migration_assets.source.connection import open_cut, quote, translated
+from migration_assets.source.connection import encoding_of, open_cut, quote, translated
 
 # A step asks about one cut, or two; with 300 tables each is asked 300 times. Cuts never change, so
 # what was read of one stays true; a damaged file is noticed by `cut.check`, whoever reads it.
 _REMEMBERED_CUTS = 4
 
 
-def column_list(table: SourceTable, alias: str) -> str:
-    """Return the table's columns as SQL, qualified by an alias."""
-    return ", ".join(f"{alias}.{quote(c.name)}" for c in table.columns)
+# Where SQLite converts UTF-16 to UTF-8, a lone surrogate becomes U+FFFD without a word. So text of
+# such a database is read as its own bytes, beside marks that tell it from a blob.
+_DECODERS = {"UTF-16le": codecs.utf_16_le_decode, "UTF-16be": codecs.utf_16_be_decode}
+_MARKS = 60  # columns whose marks are bits of one integer; SQLite's have 64, with a sign
+_REMEMBERED_MARKS = 1024
+
+
+class RowReader:
+    """Read whole rows of a table from an open cut: what to select, and how to decode it.
+
+    `width` is the number of results that make a row.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, table: SourceTable) -> None:
+        self._connection = connection
+        self._names = [quote(c.name) for c in table.columns]
+        self._encoding = encoding_of(connection)
+        self._decode = _DECODERS.get(self._encoding)  # None: what SQLite gives is exact
+        count = len(self._names)
+        self.width = count + (-(-count // _MARKS) if self._decode else 0)
+
+    def columns(self, alias: str) -> str:
+        """Return what to select as SQL; `alias` stands for the table."""
+        names = [f"{alias}.{name}" for name in self._names]
+        if self._decode is None:
+            return ", ".join(names)
+        texts = [f"CASE typeof({n}) WHEN 'text' THEN CAST({n} AS BLOB) ELSE {n} END" for n in names]
+        parts = [names[i : i + _MARKS] for i in range(0, len(names), _MARKS)]
+        return ", ".join([*texts, *map(_marks, parts)])
+
+    def read(self, query: str, parameters: Sequence[SqliteValue] = ()) -> Iterator[RawRow]:
+        """Return the rows of a query that selects `columns` once."""
+        results = self._connection.execute(query, parameters)
+        return results if self._decode is None else map(self.row, results)
+
+    def row(self, result: RawRow) -> RawRow:
+        """Return the row that `columns` selected."""
+        decode = self._decode
+        if decode is None:
+            return result
+        values = list(result[: len(self._names)])
+        for place in _marked(result[len(self._names) :]):
+            raw = cast("bytes", values[place])
+            try:
+                values[place] = decode(raw, "strict", True)[0]  # noqa: FBT003 - as codecs has it
+            except UnicodeDecodeError:
+                values[place] = UndecodableText(raw, self._encoding)
+        return tuple(values)
+
+
+def _marks(names: Sequence[str]) -> str:
+    return " | ".join(f"((typeof({name}) = 'text') << {bit})" for bit, name in enumerate(names))
+
+
+@lru_cache(maxsize=_REMEMBERED_MARKS)
+def _marked(marks: RawRow) -> tuple[int, ...]:
+    """Return the places of the columns that are marked as text."""
+    return tuple(
+        part * _MARKS + bit
+        for part, bits in enumerate(cast("tuple[int, ...]", marks))
+        for bit in range(_MARKS)
+        if bits >> bit & 1
+    )
 
 
 def rows(cut: Cut, table: SourceTable) -> Iterator[RawRow]:
     """Yield every row of the table, columns in catalog order."""
     with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
-        sql = f"SELECT {column_list(table, 't')} FROM main.{quote(table.name)} AS t"
-        yield from connection.execute(sql)
+        reader = RowReader(connection, table)
+        yield from reader.read(f"SELECT {reader.columns('t')} FROM main.{quote(table.name)} AS t")
+
+
+@lru_cache(maxsize=_REMEMBERED_CUTS)
+def encoding_in(cut: Cut) -> str:
+    """Return the encoding of a cut's text: UTF-8, UTF-16le or UTF-16be."""
+    with open_cut(cut) as connection, translated(f"cut {cut.id}"):
+        return encoding_of(connection)
 
 
 @lru_cache(maxsize=_REMEMBERED_CUTS)
@@ -58,11 +128,13 @@ def row_by_key(
         f"t.{c} = ?{i} AND t.{c} = ?{i} COLLATE BINARY AND typeof(t.{c}) = ?{i + 1}"
         for i, c in zip(range(1, 2 * len(key), 2), map(quote, key), strict=True)
     ]
-    return connection.execute(
-        f"SELECT {column_list(table, 't')} FROM main.{quote(table.name)} AS t"
+    reader = RowReader(connection, table)
+    found = reader.read(
+        f"SELECT {reader.columns('t')} FROM main.{quote(table.name)} AS t"
         f" WHERE {' AND '.join(conditions)}",
         [part for value in key.values() for part in (value, storage_class(value))],
-    ).fetchone()
+    )
+    return next(found, None)
 
 
 def row_exists(

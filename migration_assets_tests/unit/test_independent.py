@@ -924,3 +924,39 @@ def test_a_uuid_of_sixteen_bytes_is_judged(
     source("INSERT INTO t VALUES ('00112233445566778899aabbccddeeff')")
     target.execute("INSERT INTO t SELECT * FROM t")
     assert not judge(file, target).equal
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+@pytest.mark.parametrize(
+    ("stands", "equal"), [("\ufeffä😀", True), ("ä😀", False), ("\ufffd", False)]
+)
+def test_text_of_a_utf16_database_is_judged_by_its_characters(
+    source: Callable[..., Path],
+    target: psycopg.Connection,
+    *,
+    encoding: str,
+    stands: str,
+    equal: bool,
+) -> None:
+    """Nothing that SQLite puts in place of what it can't convert passes for the text itself."""
+    file = source(
+        f"PRAGMA encoding = '{encoding}'; CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b BLOB);"
+        "INSERT INTO t VALUES (1, char(65279) || 'ä😀', x'00d8');"
+    )
+    target.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text, b bytea)")
+    target.execute("INSERT INTO t VALUES (1, %s, %s)", [stands, b"\x00\xd8"])
+    assert judge(file, target).equal is equal
+
+
+@pytest.mark.parametrize(("kind", "equal"), [("text/UTF-16be", True), ("text/UTF-16le", False)])
+def test_undecodable_text_of_a_utf16_database_is_judged_by_its_bytes(
+    source: Callable[..., Path], target: psycopg.Connection, *, kind: str, equal: bool
+) -> None:
+    """They are known by the storage class that stands beside them."""
+    file = source(
+        "PRAGMA encoding = 'UTF-16be'; CREATE TABLE t (a TEXT);"
+        "INSERT INTO t VALUES (x'd800'); UPDATE t SET a = CAST(a AS TEXT);"
+    )
+    target.execute("CREATE TABLE t (a text)")
+    quarantine(target, "t", ["a"], (kind, b"\xd8\x00"))
+    assert judge(file, target).equal is equal
