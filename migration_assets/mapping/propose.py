@@ -114,9 +114,8 @@ def _key(
     declared = {c.name: c for c in table.columns}
 
     def usable(names: tuple[str, ...]) -> bool:
-        return bool(names) and all(
-            types[n].kind in KEY_KINDS and census[n].nulls == 0 for n in names
-        )
+        distinct = len(set(names)) == len(names) > 0  # an index may name a column twice
+        return distinct and all(types[n].kind in KEY_KINDS and census[n].nulls == 0 for n in names)
 
     if usable(table.key):
         return table.key

@@ -39,6 +39,7 @@ _MANIFEST = "manifest.json"
 # megabytes; the check of a finished copy gives none, and takes minutes for one of 100 GB.
 _CUT_PATIENCE = 1800.0
 _EVERY_COMPLAINT = 2**31 - 1
+_GENERATED = (2, 3)  # `hidden` of generated columns, PRAGMA table_xinfo
 # What a STRICT table's columns hold: https://sqlite.org/stricttables.html
 _STRICT_CLASSES = {
     "INT": "integer",
@@ -224,7 +225,8 @@ def _damage(copy: sqlite3.Connection) -> str:
     """Return the first complaint of SQLite's check that is true; empty where there is none.
 
     SQLite 3.40 takes one column for another in a WITHOUT ROWID table whose columns don't start
-    with its key, and finds NULLs or values of a wrong class that aren't there, one a row.
+    with its key, and finds NULLs or values of a wrong class that aren't there, one a row. And it
+    lets a generated column of a STRICT table hold what its expression gives, of any class.
     """
     doubtful: dict[str, list[str]] | None = None
     untrue: set[str] = set()
@@ -234,8 +236,9 @@ def _damage(copy: sqlite3.Connection) -> str:
         if complaint == "ok":
             return ""
         doubtful = _doubtful(copy) if doubtful is None else doubtful
-        questions = doubtful.get(complaint, [])
-        if not questions or any(copy.execute(q).fetchone() for q in questions):
+        if complaint not in doubtful or any(
+            copy.execute(query).fetchone() for query in doubtful[complaint]
+        ):
             return str(complaint)
         untrue.add(complaint)
     return ""
@@ -248,18 +251,19 @@ def _doubtful(copy: sqlite3.Connection) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     columns = copy.execute(
-        "SELECT t.name, c.name, upper(c.type), t.strict"
+        "SELECT t.name, c.name, upper(c.type), t.wr, t.strict, c.hidden"
         " FROM pragma_table_list AS t, pragma_table_xinfo(t.name) AS c"
-        " WHERE t.schema = 'main' AND t.type = 'table' AND t.wr"
+        " WHERE t.schema = 'main' AND t.type = 'table' AND (t.wr OR t.strict)"
     ).fetchall()
-    for table, column, declared, strict in columns:
-        place = f"{table}.{column}"
+    for table, column, declared, without_rowid, strict, hidden in columns:
+        generated = hidden in _GENERATED
         rows = f"SELECT 1 FROM main.{quote(table)} WHERE typeof({quote(column)})"
-        found.setdefault(f"NULL value in {place}", []).append(f"{rows} = 'null'")
-        if strict and declared in _STRICT_CLASSES:
-            wanted = f"('null', '{_STRICT_CLASSES[declared]}')"
-            complaint = f"non-{declared} value in {place}"
-            found.setdefault(complaint, []).append(f"{rows} NOT IN {wanted}")
+        if without_rowid:
+            found.setdefault(f"NULL value in {table}.{column}", []).append(f"{rows} = 'null'")
+        if strict and declared in _STRICT_CLASSES and (without_rowid or generated):
+            queries = found.setdefault(f"non-{declared} value in {table}.{column}", [])
+            if not generated:
+                queries.append(f"{rows} NOT IN ('null', '{_STRICT_CLASSES[declared]}')")
     return found
 
 

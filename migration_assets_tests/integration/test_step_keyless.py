@@ -15,6 +15,7 @@ from migration_assets_tests.fixtures_migration import (
     change,
     entries,
     load_week,
+    mapping_of,
     run_week,
     snapshot,
     target_rows,
@@ -408,3 +409,14 @@ def test_unfit_copies_enter_and_leave_quarantine_one_by_one(
     assert moved.proof.quarantined_rows == 1
     assert_equal(migration)
     assert_proved(migration, "line")
+
+
+def test_a_unique_index_that_names_a_column_twice_is_no_key(make_migration: MakeMigration) -> None:
+    """SQLite takes it; a primary key of PostgreSQL names each column once."""
+    migration = make_migration(
+        "CREATE TABLE t (a INTEGER NOT NULL, b); CREATE UNIQUE INDEX i ON t (a, a);"
+        "INSERT INTO t VALUES (1, 'x'), (2, 'y')"
+    )
+    load_week(migration, 1)
+    assert_equal(migration, "t")
+    assert mapping_of(migration, "t").key == ()

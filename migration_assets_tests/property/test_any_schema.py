@@ -23,7 +23,7 @@ from migration_assets_tests.fixtures_migration import (
     load_week,
     migration_of,
 )
-from migration_assets_tests.fixtures_sqlite import MEMORY, insert
+from migration_assets_tests.fixtures_sqlite import CODECS, ENCODINGS, MEMORY, insert, insert_utf16
 from migration_assets_tests.random_schemas import Rows, Table, rows, tables
 
 _numbers = count(1)
@@ -44,19 +44,24 @@ def folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def create(source: Path, table: Table) -> None:
-    """Make the table."""
+def create(source: Path, table: Table, encoding: str) -> None:
+    """Make the table in a new database."""
+    source.unlink(missing_ok=True)
     with closing(sqlite3.connect(source)) as connection, connection:
+        connection.execute(f"PRAGMA encoding = '{encoding}'")
         for statement in table.ddl():
             connection.execute(statement)
 
 
-def fill(source: Path, table: Table, found: Sequence[Sequence[object]]) -> None:
+def fill(source: Path, table: Table, found: Sequence[Sequence[object]], encoding: str) -> None:
     """Let the source hold these rows, less those that its constraints refuse."""
     with closing(sqlite3.connect(source)) as connection, connection:
         connection.text_factory = exact_text
         connection.execute(f"DELETE FROM {table.name}")
-        insert(connection, table.name, found)
+        if encoding == "UTF-8":
+            insert(connection, table.name, found)
+        else:
+            insert_utf16(connection, table.name, found, CODECS[encoding])
 
 
 @st.composite
@@ -71,18 +76,17 @@ def lives(draw: st.DrawFn) -> tuple[Table, list[Rows]]:
 
 
 @settings(max_examples=60)
-@given(life=lives())
+@given(life=lives(), encoding=st.sampled_from(("UTF-8", *ENCODINGS)))
 def test_any_schema_and_any_rows_arrive_or_are_named(
-    url: str, folder: Path, life: tuple[Table, list[Rows]]
+    url: str, folder: Path, life: tuple[Table, list[Rows]], encoding: str
 ) -> None:
     """Three weeks of any values in a table of any shape: cut = target + quarantine, each week."""
     table, weeks = life
     source = folder / f"{table.name}.sqlite"
-    source.unlink(missing_ok=True)
-    create(source, table)
+    create(source, table, encoding)
     migration = migration_of(source, folder / table.name, url, quarantine_rows=1000)
     for number, found in enumerate(weeks, 1):
-        fill(source, table, found)
+        fill(source, table, found, encoding)
         load_week(migration, number)
         assert_equal(migration, table.name)
         assert_proved(migration, table.name)
