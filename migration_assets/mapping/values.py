@@ -205,12 +205,11 @@ def fitter(column: ColumnMapping, *, in_key: bool = False) -> Callable[[SqliteVa
     required = column.not_null or in_key
     missing = Fit(None, "null in a key" if in_key else "null in a column that is NOT NULL")
     nothing = Fit(None, "")
-    conversion = _CONVERSIONS[kind.kind]
 
     def fit(value: SqliteValue) -> Fit:
         if value is None:
             return missing if required else nothing
-        converted = conversion(value, kind)
+        converted = convert(value, kind)
         if not isinstance(converted, _NoFit) and _comes_back(value, converted, kind, affinity):
             return Fit(converted, "")
         return Fit(None, f"{_describe(value)} is no {kind.sql}{_form_note(kind)}")
