@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from migration_assets.errors import UnsupportedError
 from migration_assets.mapping.document import sealed
+from migration_assets.mapping.encodings import plausible
 from migration_assets.mapping.names import DECLARED_KEY, TableNames, column_names
-from migration_assets.mapping.types import KEY_KINDS, ladder, natural
+from migration_assets.mapping.types import KEY_KINDS, TEXT, compared, ladder, natural
 from migration_assets.model import (
     ColumnCensus,
     ColumnMapping,
@@ -40,10 +41,14 @@ def settled(census: ColumnCensus) -> bool:
     return census.values == 0 or any(fits_well(census, kind) for kind in census.fits)
 
 
-def choose(column: SourceColumn, census: ColumnCensus) -> TargetType:
-    """Return the narrowest type that enough values fit, or the one that most of them fit."""
+def choose(column: SourceColumn, census: ColumnCensus, *, compared: bool = False) -> TargetType:
+    """Return the narrowest type that enough values fit, or the one that most of them fit.
+
+    A column that keys or indexes compare (`compared`) is never json, which knows no equality.
+    """
     if census.values == 0:
-        return natural(column.declared)
+        first = natural(column.declared)
+        return TEXT if compared and first.kind is Kind.JSON else first
     tried = sorted(census.fits, key=lambda kind: _rung(column.declared, kind))
     for kind in tried:
         if fits_well(census, kind):
@@ -75,7 +80,8 @@ def propose(
             expected=f"at most {_MAX_COLUMNS}: PostgreSQL's 1600, less two for the staged changes",
             hint="leave the table out with `exclude`, or split it at the source",
         )
-    types = {c.name: choose(c, census[c.name]) for c in table.columns}
+    members = compared(table)
+    types = {c.name: choose(c, census[c.name], compared=c.name in members) for c in table.columns}
     key = _key(table, census, types)
     targets = column_names([c.name for c in table.columns])
     columns = tuple(
@@ -86,6 +92,7 @@ def propose(
             type=types[c.name],
             not_null=c.not_null or c.name in key,
             evidence=_evidence(census[c.name], types[c.name]),
+            open=census[c.name].values == 0,
         )
         for c in table.columns
     )
@@ -156,9 +163,25 @@ def _indexes(
 
 
 def _evidence(census: ColumnCensus, kind: TargetType) -> str:
+    """Say what the type rests on, without a value: it is sealed with the mapping."""
     if census.values == 0:
         return "no values yet: from the declaration"
     classes = ", ".join(f"{count} {name}" for name, count in sorted(census.classes.items()))
+    if kind.form:
+        classes += f" (form {kind.form!r})"
+    elif seems := _seems(census, kind):
+        classes += f" ({seems})"
     misfits = census.values - census.fits[kind]
-    form = f" (form {kind.form!r})" if kind.kind is Kind.TIMESTAMP else ""
-    return f"{classes}{form}; {misfits} don't fit" if misfits else f"{classes}{form}"
+    return f"{classes}; {misfits} don't fit" if misfits else classes
+
+
+def _seems(census: ColumnCensus, kind: TargetType) -> str:
+    """Say what texts or numbers that stay such look like, for the settings to make it a type."""
+    if kind.kind is Kind.TEXT and census.encodings:
+        name = max(census.encodings, key=lambda name: (census.encodings[name], name))
+        count = census.encodings[name]
+        return f"{'all' if count == census.values else count} look like {name}"
+    if kind.kind in (Kind.BIGINT, Kind.DOUBLE, Kind.NUMERIC):
+        counted = plausible(census)
+        return f"could be {counted}" if counted else ""
+    return ""
