@@ -21,6 +21,22 @@ TIMESTAMP = TargetType(kind=Kind.TIMESTAMP)  # its form comes from the census
 # Equality in an index of these is equality of bytes, so two source rows never become one.
 KEY_KINDS = frozenset({Kind.BIGINT, Kind.TEXT, Kind.BYTEA, Kind.BOOLEAN, Kind.DATE, Kind.TIMESTAMP})
 
+_SPELLED = {
+    "bigint": BIGINT,
+    "int8": BIGINT,
+    "double precision": DOUBLE,
+    "float8": DOUBLE,
+    "text": TEXT,
+    "bytea": BYTEA,
+    "numeric": NUMERIC,
+    "decimal": NUMERIC,
+    "boolean": BOOLEAN,
+    "bool": BOOLEAN,
+    "date": DATE,
+    "timestamp": TIMESTAMP,
+    "timestamp without time zone": TIMESTAMP,
+}
+_FORM = re.compile("[ T][036]")
 _DECIMAL_WORDS = ("DEC", "NUM", "MONEY", "CURRENCY")
 _PRECISION = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 # numeric's declared precision: https://www.postgresql.org/docs/current/datatype-numeric.html
@@ -77,3 +93,26 @@ def _bounded(upper: str) -> TargetType | None:
     if not (1 <= precision <= _MAX_PRECISION and scale <= precision):
         return None
     return TargetType(kind=Kind.NUMERIC, precision=precision, scale=scale)
+
+
+def parse(text: str, encoding: str | None = None) -> TargetType:
+    """Return the type that PostgreSQL spells so, with the form of the source's values.
+
+    Raises ValueError, with what is wrong, for a type that is not written.
+    """
+    spelled = " ".join(text.lower().split())
+    name, _, rest = spelled.partition("(")
+    kind = _SPELLED.get(name.strip())
+    if kind is NUMERIC and rest:
+        kind = _bounded(f"({rest}" if rest.endswith(")") else "")
+    elif rest:
+        kind = None
+    if kind is None:
+        message = f"{text} is none of the types that are written: {', '.join(_SPELLED)}"
+        raise ValueError(message)
+    if encoding is None:
+        return kind
+    if kind is not TIMESTAMP or not _FORM.fullmatch(encoding):
+        message = f"{encoding!r} is no encoding of {text}"
+        raise ValueError(message)
+    return TargetType(kind=Kind.TIMESTAMP, form=encoding)
