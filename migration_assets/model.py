@@ -177,8 +177,9 @@ class Kind(StrEnum):
 class TargetType:
     """A PostgreSQL type and the one textual form under which SQLite's values print back the same.
 
-    `precision` and `scale` belong to a bounded numeric; `form` to a timestamp: its separator and
-    its number of fraction digits, such as `" 0"` or `"T3"`.
+    `precision` and `scale` belong to a bounded numeric. `form` is of timestamps, times, UUIDs,
+    booleans in words and numerals in text, such as `" 0"` (separator and fraction digits) or
+    `"T3Z"`; `mapping.moments` and `mapping.words` define them.
     """
 
     kind: Kind
@@ -196,11 +197,23 @@ class TargetType:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnCensus:
-    """What one column of a cut holds: values by storage class, and how many fit each tried type."""
+    """What one column of a cut holds: values by storage class, and how many fit each tried type.
+
+    `lowest` and `highest` are of its numbers; `longest` is in bytes, of its texts and blobs.
+    `encodings` counts what texts look like, `offenders` are the keys of the first values that
+    don't fit a tried type: only for eyes that may see keys.
+    """
 
     nulls: int
     classes: Mapping[str, int]
     fits: Mapping[TargetType, int]
+    lowest: float | None = None
+    highest: float | None = None
+    longest: int | None = None
+    encodings: Mapping[str, int] = field(default_factory=dict[str, int])
+    offenders: Mapping[TargetType, tuple[str, ...]] = field(
+        default_factory=dict[TargetType, tuple[str, ...]]
+    )
 
     @property
     def values(self) -> int:

@@ -25,7 +25,7 @@ _EXAMPLES: Mapping[str, str] = {
     "transform": "transform: cleaning:orders",
     "columns": "columns: {price: {type: bigint}}",
     "type": 'type: "numeric(12,2)"',
-    "encoding": 'encoding: "T3"',
+    "encoding": 'encoding: "YYYY-MM-DDTHH:MM:SS.fff"',
     "cast": 'cast: "round(price * 100)"',
     "renamed_from": "renamed_from: cost",
 }

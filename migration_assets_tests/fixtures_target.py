@@ -1,9 +1,10 @@
 """Rows on a real PostgreSQL, by the way a delta takes: frame, Parquet, binary COPY, staging."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from migration_assets.mapping.document import sealed
+from migration_assets.mapping.words import UUID_FORMS
 from migration_assets.model import (
     Change,
     ColumnMapping,
@@ -34,12 +36,26 @@ from migration_assets_tests.fixtures_sqlite import MEMORY
 NUMERIC_18_2 = TargetType(kind=Kind.NUMERIC, precision=18, scale=2)
 NUMERIC_38_10 = TargetType(kind=Kind.NUMERIC, precision=38, scale=10)
 NUMERIC_60_20 = TargetType(kind=Kind.NUMERIC, precision=60, scale=20)
-FORMS = (" 0", "T0", " 3", "T3", " 6", "T6")
+NUMERAL_12_2 = TargetType(kind=Kind.NUMERIC, precision=12, scale=2, form="text")
+NUMERAL = TargetType(kind=Kind.NUMERIC, form="text")
+FORMS: dict[Kind, tuple[str, ...]] = {
+    Kind.TIMESTAMP: (
+        *(separator + precision for separator in " T" for precision in "m0123456"),
+        *("s", "ms", "us", "julian"),
+    ),
+    Kind.TIMESTAMPTZ: (
+        *("T0Z", "T3Z", " 6+00:00", " 0+02:00", "T1-0330", " m+05", " 0 UTC", "T6-00:00"),
+        *(" 2+15:59", " 3 -1130", "s", "ms", "us", "julian"),
+    ),
+    Kind.TIME: tuple("m0123456"),
+    Kind.UUID: UUID_FORMS,
+    Kind.BOOLEAN: ("", "true/false", "TRUE/FALSE", "Yes/No", "t/f", "N/Y", "1/0"),
+}
 TYPES: tuple[TargetType, ...] = (
-    *(TargetType(kind=k) for k in Kind if k is not Kind.TIMESTAMP),
-    *(NUMERIC_18_2, NUMERIC_38_10, NUMERIC_60_20),
+    *(TargetType(kind=k) for k in Kind if k not in FORMS),
+    *(NUMERIC_18_2, NUMERIC_38_10, NUMERIC_60_20, NUMERAL_12_2, NUMERAL),
     *(TargetType(kind=Kind.NUMERIC, precision=p, scale=s) for p, s in ((1, 0), (38, 38), (39, 0))),
-    *(TargetType(kind=Kind.TIMESTAMP, form=form) for form in FORMS),
+    *(TargetType(kind=kind, form=form) for kind, forms in FORMS.items() for form in forms),
 )
 NO_CUT = Cut(
     source="main",
@@ -129,6 +145,27 @@ def _numeric(kind: TargetType) -> st.SearchStrategy[Decimal]:
 _short_decimals = st.floats(allow_nan=False, allow_infinity=False).map(
     lambda f: Decimal(repr(f or 0.0))
 )
+
+
+def _objects(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    members = st.lists(st.tuples(_json_strings, inner), max_size=3)
+    return members.map(lambda pairs: "{" + ",".join(f"{k} : {v}" for k, v in pairs) + "}")
+
+
+_json_strings = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5).map(
+        lambda text: json.dumps(text, ensure_ascii=False)
+    ),
+    st.from_regex(r'"(\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]|[ -!#-Z])*"', fullmatch=True),
+)
+_json_numbers = st.from_regex(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?", fullmatch=True)
+json_texts = st.recursive(
+    st.one_of(_json_strings, _json_numbers, st.sampled_from(["null", "true", "false", " {}\n"])),
+    lambda inner: st.one_of(
+        _objects(inner), st.lists(inner, max_size=3).map(lambda v: "[" + " ,\t".join(v) + "]")
+    ),
+    max_leaves=6,
+)
 _target_values: dict[Kind, st.SearchStrategy[TargetValue]] = {
     Kind.BIGINT: st.integers(-(2**63), 2**63 - 1),
     Kind.DOUBLE: st.one_of(st.floats(allow_nan=False), st.sampled_from([0.0, -0.0])),
@@ -139,6 +176,10 @@ _target_values: dict[Kind, st.SearchStrategy[TargetValue]] = {
     Kind.BOOLEAN: st.booleans(),
     Kind.DATE: st.dates(),
     Kind.TIMESTAMP: st.datetimes(),
+    Kind.TIMESTAMPTZ: st.datetimes(timezones=st.just(UTC)),
+    Kind.TIME: st.times(),
+    Kind.JSON: json_texts,
+    Kind.UUID: st.uuids(),
 }
 
 

@@ -1,7 +1,9 @@
 """Changes as Polars frames in target types, and back to rows."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 import polars as pl
 
@@ -9,7 +11,9 @@ from migration_assets.model import (
     Change,
     Kind,
     TableMapping,
+    TargetRow,
     TargetType,
+    TargetValue,
 )
 
 # decimal128 ends here; a wider or unbounded numeric travels as its exact text
@@ -22,6 +26,10 @@ _DTYPES: dict[Kind, pl.DataType] = {
     Kind.BOOLEAN: pl.Boolean(),
     Kind.DATE: pl.Date(),
     Kind.TIMESTAMP: pl.Datetime("us"),
+    Kind.TIMESTAMPTZ: pl.Datetime("us", "UTC"),
+    Kind.TIME: pl.Time(),
+    Kind.JSON: pl.String(),
+    Kind.UUID: pl.Binary(),  # its 16 bytes
 }
 
 
@@ -64,8 +72,23 @@ def to_frame(mapping: TableMapping, changes: Sequence[Change]) -> pl.DataFrame:
         values = [c.values[position] for c in changes]
         kind = dtype(column.type)
         if column.type.kind is Kind.NUMERIC and isinstance(kind, pl.String):
-            texts = [format(v, "f") if isinstance(v, Decimal) else None for v in values]
-            columns.append(pl.Series(column.target, texts, dtype=kind))
-        else:
-            columns.append(pl.Series(column.target, values, dtype=kind, strict=True))
+            values = [format(v, "f") if isinstance(v, Decimal) else v for v in values]
+        elif column.type.kind is Kind.UUID:
+            values = [v.bytes if isinstance(v, UUID) else v for v in values]
+        columns.append(pl.Series(column.target, values, dtype=kind, strict=True))
     return pl.DataFrame(columns)
+
+
+def target_rows(mapping: TableMapping, frame: pl.DataFrame) -> Iterator[TargetRow]:
+    """Yield the rows of a frame that has the mapping's columns, in the types `dtype` gives them."""
+    parts = [_from_frame(c.type) for c in mapping.columns]
+    for row in frame[[c.target for c in mapping.columns]].iter_rows():
+        yield tuple(part(cell) for part, cell in zip(parts, row, strict=True))
+
+
+def _from_frame(kind: TargetType) -> Callable[[Any], TargetValue]:
+    if kind.kind is Kind.NUMERIC and isinstance(dtype(kind), pl.String):
+        return lambda cell: None if cell is None else Decimal(cell)
+    if kind.kind is Kind.UUID:
+        return lambda cell: None if cell is None else UUID(bytes=cell)
+    return lambda cell: cell

@@ -8,12 +8,14 @@ import difflib
 from collections.abc import Collection, Mapping
 
 from migration_assets.errors import SettingsError
+from migration_assets.mapping.encodings import pattern, settle
 from migration_assets.mapping.names import fold
 from migration_assets.mapping.types import KEY_KINDS, parse
 from migration_assets.model import (
     Catalog,
     ColumnCensus,
     ColumnOverride,
+    Kind,
     SourceTable,
     TableOverride,
     TargetType,
@@ -101,26 +103,46 @@ def _meant(name: str, names: Collection[str]) -> str:
     return f"did you mean `{folded[close[0]]}`?" if close else ""
 
 
-def wanted_type(said: ColumnOverride, census: ColumnCensus) -> TargetType | None:
-    """Return the type that the settings say; without `encoding`, in the form the census found."""
+def wanted_type(where: str, said: ColumnOverride, census: ColumnCensus) -> TargetType | None:
+    """Return the type that the settings say of a column; `where` names the column.
+
+    Without `encoding` it has the form of most values. Raises `SettingsError` where none has one.
+    """
     if said.type is None:
         return None
-    wanted = parse(said.type, said.encoding)
-    if said.encoding is not None:
-        return wanted
-    tried = [kind for kind in census.fits if kind.kind is wanted.kind and kind.form]
-    best = max(tried, key=lambda kind: census.fits[kind], default=wanted)
-    return best if best.sql == wanted.sql else wanted
+    try:
+        return settle(parse(said.type, said.encoding), census)
+    except ValueError as error:
+        raise SettingsError(
+            what=f"{where} can't become {said.type}: {error}",
+            where=said.where("type"),
+            expected="an `encoding` that says how the source writes the values",
+        ) from error
 
 
-def require_fit(where: str, census: ColumnCensus, wanted: TargetType, said: ColumnOverride) -> None:
+def require_fit(
+    where: str,
+    census: ColumnCensus,
+    wanted: TargetType,
+    said: ColumnOverride,
+    *,
+    compared: bool = False,
+) -> None:
     """Raise `SettingsError` for a type that none of a column's values has; `where` names it.
 
-    Where some fit, the others are quarantined, and the limits of quarantine guard that.
+    Where some fit, the others are quarantined, and the limits of quarantine guard that. A column
+    that keys or indexes compare (`compared`) can't become json, which knows no equality.
     """
+    if compared and wanted.kind is Kind.JSON:
+        raise SettingsError(
+            what=f"{where} can't become json: a key or an index compares it",
+            where=said.where("type"),
+            expected="a type that knows equality",
+            hint="`type: text` holds the same text",
+        )
     if not census.values or census.fits.get(wanted) != 0:
         return
-    form = f" written as {wanted.form!r}" if wanted.form else ""
+    form = f" written as {pattern(wanted)}" if pattern(wanted) else ""
     classes = ", ".join(f"{count:,} {name}" for name, count in sorted(census.classes.items()))
     best = max(census.fits, key=lambda kind: census.fits[kind])
     raise SettingsError(

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from migration_assets.errors import UnsupportedError
 from migration_assets.mapping.document import sealed
+from migration_assets.mapping.encodings import plausible
 from migration_assets.mapping.names import DECLARED_KEY, TableNames, column_names
 from migration_assets.mapping.overrides import require_fit, require_usable, wanted_type
-from migration_assets.mapping.types import KEY_KINDS, ladder, natural
+from migration_assets.mapping.types import KEY_KINDS, TEXT, compared, ladder, natural
 from migration_assets.model import (
     ColumnCensus,
     ColumnMapping,
@@ -45,10 +46,14 @@ def settled(census: ColumnCensus) -> bool:
     return census.values == 0 or any(fits_well(census, kind) for kind in census.fits)
 
 
-def choose(column: SourceColumn, census: ColumnCensus) -> TargetType:
-    """Return the narrowest type that enough values fit, or the one that most of them fit."""
+def choose(column: SourceColumn, census: ColumnCensus, *, compared: bool = False) -> TargetType:
+    """Return the narrowest type that enough values fit, or the one that most of them fit.
+
+    A column that keys or indexes compare (`compared`) is never json, which knows no equality.
+    """
     if census.values == 0:
-        return natural(column.declared)
+        first = natural(column.declared)
+        return TEXT if compared and first.kind is Kind.JSON else first
     tried = sorted(census.fits, key=lambda kind: _rung(column.declared, kind))
     for kind in tried:
         if fits_well(census, kind):
@@ -100,6 +105,7 @@ def propose(
             type=types[c.name],
             not_null=_not_null(c, override.column(c.name)) or c.name in key,
             evidence=_evidence(census[c.name], types[c.name]),
+            open=census[c.name].values == 0 and override.column(c.name).type is None,
             policy=override.column(c.name).policy or override.policy or Policy.QUARANTINE,
             cast=override.column(c.name).cast or "",
         )
@@ -127,10 +133,13 @@ def _type(
 ) -> TargetType:
     """Return the type that the settings say, where it is possible, else the census's choice."""
     said = override.column(column.name)
-    wanted = wanted_type(said, census)
+    where = f"column {column.name} of table {table.name}"
+    in_index = column.name in compared(table)
+    wanted = wanted_type(where, said, census)
     if wanted is None:
-        return choose(replace(column, declared="") if said.cast else column, census)
-    require_fit(f"column {column.name} of table {table.name}", census, wanted, said)
+        shape = replace(column, declared="") if said.cast else column
+        return choose(shape, census, compared=in_index)
+    require_fit(where, census, wanted, said, compared=in_index)
     return wanted
 
 
@@ -191,9 +200,25 @@ def _indexes(
 
 
 def _evidence(census: ColumnCensus, kind: TargetType) -> str:
+    """Say what the type rests on, without a value: it is sealed with the mapping."""
     if census.values == 0:
         return "no values yet: from the declaration"
     classes = ", ".join(f"{count} {name}" for name, count in sorted(census.classes.items()))
+    if kind.form:
+        classes += f" (form {kind.form!r})"
+    elif seems := _seems(census, kind):
+        classes += f" ({seems})"
     misfits = census.values - census.fits.get(kind, 0)
-    form = f" (form {kind.form!r})" if kind.kind is Kind.TIMESTAMP else ""
-    return f"{classes}{form}; {misfits} don't fit" if misfits else f"{classes}{form}"
+    return f"{classes}; {misfits} don't fit" if misfits else classes
+
+
+def _seems(census: ColumnCensus, kind: TargetType) -> str:
+    """Say what texts or numbers that stay such look like, for the settings to make it a type."""
+    if kind.kind is Kind.TEXT and census.encodings:
+        name = max(census.encodings, key=lambda name: (census.encodings[name], name))
+        count = census.encodings[name]
+        return f"{'all' if count == census.values else count} look like {name}"
+    if kind.kind in (Kind.BIGINT, Kind.DOUBLE, Kind.NUMERIC):
+        counted = plausible(census)
+        return f"could be {counted}" if counted else ""
+    return ""

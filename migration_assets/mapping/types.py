@@ -1,11 +1,14 @@
 """Which PostgreSQL types a declared type may become, narrowest first."""
 
 import re
+from dataclasses import replace
 
 from migration_assets.mapping.affinity import affinity_of
+from migration_assets.mapping.encodings import default_form, form_of
 from migration_assets.model import (
     Affinity,
     Kind,
+    SourceTable,
     TargetType,
 )
 
@@ -16,42 +19,72 @@ BYTEA = TargetType(kind=Kind.BYTEA)
 NUMERIC = TargetType(kind=Kind.NUMERIC)
 BOOLEAN = TargetType(kind=Kind.BOOLEAN)
 DATE = TargetType(kind=Kind.DATE)
-TIMESTAMP = TargetType(kind=Kind.TIMESTAMP)  # its form comes from the census
+JSON = TargetType(kind=Kind.JSON)
+# The forms of these come from the census.
+TIMESTAMP = TargetType(kind=Kind.TIMESTAMP)
+TIMESTAMPTZ = TargetType(kind=Kind.TIMESTAMPTZ)
+TIME = TargetType(kind=Kind.TIME)
+UUID = TargetType(kind=Kind.UUID)
 
 # Equality in an index of these is equality of bytes, so two source rows never become one.
-KEY_KINDS = frozenset({Kind.BIGINT, Kind.TEXT, Kind.BYTEA, Kind.BOOLEAN, Kind.DATE, Kind.TIMESTAMP})
+# That holds for types with a form too: it is one for the whole column, and one to one.
+KEY_KINDS = frozenset(Kind) - {Kind.DOUBLE, Kind.NUMERIC, Kind.JSON}
 
 _SPELLED = {
-    "bigint": BIGINT,
+    **{kind.value: TargetType(kind=kind) for kind in Kind},
     "int8": BIGINT,
-    "double precision": DOUBLE,
     "float8": DOUBLE,
-    "text": TEXT,
-    "bytea": BYTEA,
-    "numeric": NUMERIC,
     "decimal": NUMERIC,
-    "boolean": BOOLEAN,
     "bool": BOOLEAN,
-    "date": DATE,
-    "timestamp": TIMESTAMP,
     "timestamp without time zone": TIMESTAMP,
+    "timestamp with time zone": TIMESTAMPTZ,
 }
-_FORM = re.compile("[ T][036]")
 _DECIMAL_WORDS = ("DEC", "NUM", "MONEY", "CURRENCY")
 _PRECISION = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 # numeric's declared precision: https://www.postgresql.org/docs/current/datatype-numeric.html
 _MAX_PRECISION = 1000
 
 
-def ladder(declared: str) -> tuple[TargetType, ...]:  # noqa: PLR0911 - one line a family
+_NUMBERS_OR_TEXT = (BIGINT, NUMERIC, TEXT, BYTEA)
+_BY_WORD = {
+    BOOLEAN: (BOOLEAN, BIGINT, NUMERIC, DOUBLE, TEXT, BYTEA),
+    DATE: (DATE, TIMESTAMP, *_NUMBERS_OR_TEXT),
+    TIMESTAMP: (TIMESTAMP, TIMESTAMPTZ, DATE, *_NUMBERS_OR_TEXT),
+    TIMESTAMPTZ: (TIMESTAMPTZ, TIMESTAMP, DATE, *_NUMBERS_OR_TEXT),
+    TIME: (TIME, *_NUMBERS_OR_TEXT),
+    JSON: (JSON, BIGINT, NUMERIC, DOUBLE, TEXT, BYTEA),
+    UUID: (UUID, BIGINT, NUMERIC, DOUBLE, TEXT, BYTEA),
+}
+_JSON_WORDS = ("JSON", "JSONB")
+_UUID_WORDS = ("UUID", "GUID", "UNIQUEIDENTIFIER")
+_ZONED = re.compile(
+    r"TIMESTAMPTZ.*|DATETIMEOFFSET.*|(TIMESTAMP|DATETIME)\b.*\bWITH (LOCAL )?TIME ZONE.*"
+)
+_TIME_OF_DAY = re.compile(r"TIME( WITHOUT TIME ZONE)?( *\(.*\))?")
+
+
+def _word_type(upper: str) -> TargetType | None:  # noqa: PLR0911 - one line a word
+    """Return the type that a declaration names, where SQLite's affinity doesn't say it."""
+    if "BOOL" in upper:
+        return BOOLEAN
+    if upper == "DATE":
+        return DATE
+    if _ZONED.fullmatch(upper):
+        return TIMESTAMPTZ
+    if upper.startswith(("DATETIME", "TIMESTAMP")):
+        return TIMESTAMP
+    if _TIME_OF_DAY.fullmatch(upper):
+        return TIME
+    if upper in _JSON_WORDS:
+        return JSON
+    return UUID if upper in _UUID_WORDS else None
+
+
+def ladder(declared: str) -> tuple[TargetType, ...]:
     """Return the types to try for a declared type, in order; the first is its natural one."""
     upper = declared.upper().strip()
-    if "BOOL" in upper:
-        return (BOOLEAN, BIGINT, NUMERIC, DOUBLE, TEXT, BYTEA)
-    if upper == "DATE":
-        return (DATE, TIMESTAMP, BIGINT, NUMERIC, TEXT, BYTEA)
-    if upper.startswith(("DATETIME", "TIMESTAMP")):
-        return (TIMESTAMP, DATE, BIGINT, NUMERIC, TEXT, BYTEA)
+    if (first := _word_type(upper)) is not None:
+        return _BY_WORD[first]
     match affinity_of(declared):
         case Affinity.INTEGER:
             return (BIGINT, NUMERIC, DOUBLE, TEXT, BYTEA)
@@ -68,12 +101,20 @@ def ladder(declared: str) -> tuple[TargetType, ...]:  # noqa: PLR0911 - one line
 def natural(declared: str) -> TargetType:
     """Return the type of a column that holds no value yet, from its declaration alone."""
     upper = declared.upper().strip()
+    if (named := _word_type(upper)) is not None:
+        return replace(named, form=default_form(named.kind))
     unknown = affinity_of(declared) is Affinity.NUMERIC and not upper.startswith(_DECIMAL_WORDS)
-    dated = upper == "DATE" or upper.startswith(("DATETIME", "TIMESTAMP")) or "BOOL" in upper
-    if not upper or (unknown and not dated):
-        return TEXT
-    first = ladder(declared)[0]
-    return TargetType(kind=Kind.TIMESTAMP, form=" 0") if first is TIMESTAMP else first
+    return TEXT if not upper or unknown else ladder(declared)[0]
+
+
+def compared(table: SourceTable) -> frozenset[str]:
+    """Return the columns that keys, indexes and foreign keys compare: json knows no equality."""
+    members = (
+        table.key,
+        *(index.columns for index in table.indexes),
+        *(key.columns for key in table.foreign_keys),
+    )
+    return frozenset(name for names in members for name in names)
 
 
 def _numeric_ladder(upper: str) -> tuple[TargetType, ...]:
@@ -103,16 +144,11 @@ def parse(text: str, encoding: str | None = None) -> TargetType:
     spelled = " ".join(text.lower().split())
     name, _, rest = spelled.partition("(")
     kind = _SPELLED.get(name.strip())
-    if kind is NUMERIC and rest:
+    if kind == NUMERIC and rest:
         kind = _bounded(f"({rest}" if rest.endswith(")") else "")
     elif rest:
         kind = None
     if kind is None:
         message = f"{text} is none of the types that are written: {', '.join(_SPELLED)}"
         raise ValueError(message)
-    if encoding is None:
-        return kind
-    if kind is not TIMESTAMP or not _FORM.fullmatch(encoding):
-        message = f"{encoding!r} is no encoding of {text}"
-        raise ValueError(message)
-    return TargetType(kind=Kind.TIMESTAMP, form=encoding)
+    return replace(kind, form=form_of(kind.kind, encoding or ""))

@@ -9,11 +9,23 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Context, Decimal, InvalidOperation
 from typing import NamedTuple, TypeAlias
+from uuid import UUID
 
 from migration_assets.mapping.affinity import affinity_of, apply_affinity, identical, real_text
+from migration_assets.mapping.encodings import pattern
+from migration_assets.mapping.json_text import is_json
+from migration_assets.mapping.moments import read_moment, read_time, write_moment, write_time
+from migration_assets.mapping.words import (
+    NUMERAL,
+    read_numeral,
+    read_uuid,
+    read_word,
+    write_uuid,
+    write_word,
+)
 from migration_assets.model import (
     Affinity,
     ColumnMapping,
@@ -30,7 +42,6 @@ _INT64 = range(-(2**63), 2**63)
 _NUMERIC_DIGITS, _NUMERIC_SCALE = 131072, 16383
 _EXACT = Context(prec=_NUMERIC_DIGITS + _NUMERIC_SCALE)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}([ T])\d{2}:\d{2}:\d{2}(?:\.(\d{3}|\d{6}))?")
 
 
 class _NoFit:
@@ -61,48 +72,32 @@ def storage_class(value: SqliteValue) -> str:
     return "text"
 
 
-def timestamp_form(value: str) -> str:
-    """Return the form of a text that looks like a timestamp (separator, fraction digits), or ''."""
-    match = _TIMESTAMP.fullmatch(value)
-    return f"{match[1]}{len(match[2] or '')}" if match else ""
-
-
-def convert(value: SqliteValue, kind: TargetType) -> Converted:  # noqa: PLR0911 - one line a type
+def convert(value: SqliteValue, kind: TargetType) -> Converted:
     """Convert to the target type's Python form; `NO_FIT` where that type has no such value."""
-    match kind.kind:
-        case Kind.BIGINT:
-            return value if isinstance(value, int) and value in _INT64 else NO_FIT
-        case Kind.DOUBLE:
-            return _to_double(value)
-        case Kind.TEXT:
-            return _to_text(value)
-        case Kind.BYTEA:
-            return value if isinstance(value, bytes) else NO_FIT
-        case Kind.NUMERIC:
-            return _to_numeric(value, kind)
-        case Kind.BOOLEAN:
-            return bool(value) if isinstance(value, int) and value in (0, 1) else NO_FIT
-        case Kind.DATE:
-            return _to_date(value)
-        case Kind.TIMESTAMP:
-            return _to_timestamp(value, kind.form)
+    return _CONVERSIONS[kind.kind](value, kind)
 
 
-def render(value: TargetValue, kind: TargetType) -> SqliteValue:
+def _found(value: TargetValue) -> Converted:
+    return NO_FIT if value is None else value
+
+
+def render(value: TargetValue, kind: TargetType) -> SqliteValue:  # noqa: PLR0911 - one line a type
     """Render a target value as SQLite would be given it, before the column's affinity."""
-    if value is None or isinstance(value, str | bytes):
-        return value
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, Decimal):
-        return _number(value)
-    if isinstance(value, datetime):
-        separator, digits = kind.form[0], int(kind.form[1])
-        text = value.isoformat(separator, "microseconds")
-        return text[:19] if digits == 0 else text[: 20 + digits]
-    if isinstance(value, date):
-        return value.isoformat()
-    return value
+    match value:
+        case bool():
+            return write_word(value, kind.form)
+        case Decimal():
+            return format(value, "f") if kind.form == NUMERAL else _number(value)
+        case datetime():
+            return write_moment(value, kind)
+        case date():
+            return value.isoformat()
+        case time():
+            return write_time(value, kind.form)
+        case UUID():
+            return write_uuid(value, kind.form)
+        case _:
+            return value
 
 
 def _number(value: Decimal) -> SqliteValue:
@@ -116,7 +111,15 @@ def _number(value: Decimal) -> SqliteValue:
     return nearest if Decimal(repr(nearest)) == value else format(value, "f")
 
 
-def _to_double(value: SqliteValue) -> Converted:
+def _to_bigint(value: SqliteValue, _kind: TargetType) -> Converted:
+    return value if isinstance(value, int) and value in _INT64 else NO_FIT
+
+
+def _to_bytea(value: SqliteValue, _kind: TargetType) -> Converted:
+    return value if isinstance(value, bytes) else NO_FIT
+
+
+def _to_double(value: SqliteValue, _kind: TargetType) -> Converted:
     if isinstance(value, float):
         return value
     if isinstance(value, int):
@@ -125,7 +128,7 @@ def _to_double(value: SqliteValue) -> Converted:
     return NO_FIT
 
 
-def _to_text(value: SqliteValue) -> Converted:
+def _to_text(value: SqliteValue, _kind: TargetType) -> Converted:
     if isinstance(value, str):
         return NO_FIT if "\0" in value else value
     if isinstance(value, int):
@@ -135,16 +138,32 @@ def _to_text(value: SqliteValue) -> Converted:
     return NO_FIT
 
 
+def _to_json(value: SqliteValue, kind: TargetType) -> Converted:
+    text = _to_text(value, kind)
+    return text if isinstance(text, str) and is_json(text) else NO_FIT
+
+
 def _to_numeric(value: SqliteValue, kind: TargetType) -> Converted:
+    if kind.form:
+        numeral = read_numeral(value, kind) if kind.form == NUMERAL else None
+        return NO_FIT if numeral is None else _bounded(numeral, kind)
     if isinstance(value, int):
         exact = Decimal(value)
     elif isinstance(value, float) and math.isfinite(value):
         exact = Decimal(repr(value))
     else:
         return NO_FIT
+    return _bounded(exact, kind)
+
+
+def _bounded(exact: Decimal, kind: TargetType) -> Converted:
+    """Return the number as a numeric of that precision and scale prints it, if it has a place."""
     if kind.precision is None or kind.scale is None:
         # A plain spelling without an exponent, as numeric prints it: 1E+20 is 10…0.
-        return Decimal(format(exact, "f"))
+        plain = format(exact, "f")
+        whole, _, fraction = plain.lstrip("-").partition(".")
+        held = len(whole) <= _NUMERIC_DIGITS and len(fraction) <= _NUMERIC_SCALE
+        return Decimal(plain) if held else NO_FIT
     try:
         scaled = exact.quantize(Decimal(1).scaleb(-kind.scale), context=_EXACT)
     except InvalidOperation:
@@ -153,18 +172,28 @@ def _to_numeric(value: SqliteValue, kind: TargetType) -> Converted:
     return scaled if scaled == exact and abs(exact) < Decimal(10) ** whole else NO_FIT
 
 
-def _to_date(value: SqliteValue) -> Converted:
+def _to_date(value: SqliteValue, _kind: TargetType) -> Converted:
     if isinstance(value, str) and _DATE.fullmatch(value):
         with suppress(ValueError):
             return date.fromisoformat(value)
     return NO_FIT
 
 
-def _to_timestamp(value: SqliteValue, form: str) -> Converted:
-    if isinstance(value, str) and form and timestamp_form(value) == form:
-        with suppress(ValueError):
-            return datetime.fromisoformat(value)
-    return NO_FIT
+# By kind, what a value becomes; a form that is the column's own comes with the type.
+_CONVERSIONS: dict[Kind, Callable[[SqliteValue, TargetType], Converted]] = {
+    Kind.BIGINT: _to_bigint,
+    Kind.DOUBLE: _to_double,
+    Kind.TEXT: _to_text,
+    Kind.BYTEA: _to_bytea,
+    Kind.NUMERIC: _to_numeric,
+    Kind.BOOLEAN: lambda value, kind: _found(read_word(value, kind.form)),
+    Kind.DATE: _to_date,
+    Kind.TIMESTAMP: lambda value, kind: _found(read_moment(value, kind)),
+    Kind.TIMESTAMPTZ: lambda value, kind: _found(read_moment(value, kind)),
+    Kind.TIME: lambda value, kind: _found(read_time(value, kind.form)),
+    Kind.JSON: _to_json,
+    Kind.UUID: lambda value, kind: _found(read_uuid(value, kind.form)),
+}
 
 
 def fitter(column: ColumnMapping, *, in_key: bool = False) -> Callable[[SqliteValue], Fit]:
@@ -208,9 +237,5 @@ def _describe(value: SqliteValue) -> str:
 
 
 def _form_note(kind: TargetType) -> str:
-    if kind.kind is Kind.DATE:
-        return " of the form YYYY-MM-DD"
-    if kind.kind is Kind.TIMESTAMP:
-        fraction = "." + "f" * int(kind.form[1]) if kind.form[1:] not in ("", "0") else ""
-        return f" of the form YYYY-MM-DD{kind.form[:1]}HH:MM:SS{fraction}"
-    return ""
+    form = pattern(kind)
+    return f" of the form {form}" if form else ""

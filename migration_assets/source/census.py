@@ -1,15 +1,17 @@
 """Take the census of a table in a cut: the evidence behind its types.
 
-Every column is read for its storage classes and its natural type; only columns that this does not
-settle are read again for the next rung of their ladder, so most tables are read once.
+Every column is read for its storage classes, ranges and encodings, and its natural type; only
+columns that this does not settle are read again for the next rung of their ladder, so most tables
+are read once.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
+from migration_assets.mapping.encodings import forms_of, look
 from migration_assets.mapping.propose import settled
-from migration_assets.mapping.types import ladder
-from migration_assets.mapping.values import Fit, fitter, storage_class, timestamp_form
+from migration_assets.mapping.types import JSON, compared, ladder
+from migration_assets.mapping.values import Fit, fitter, storage_class
 from migration_assets.model import (
     ColumnCensus,
     ColumnMapping,
@@ -20,65 +22,104 @@ from migration_assets.model import (
     SourceTable,
     SqliteValue,
     TargetType,
+    UndecodableText,
 )
 from migration_assets.source.reader import rows
 
+# Rungs of these stand for all their forms; the commonest is the column's.
+_FORMED = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME, Kind.UUID, Kind.BOOLEAN})
+_SHOWN_OFFENDERS = 3
+
 
 class _ColumnCount:
-    """Count one column: classes once, and the fits of one rung a pass."""
+    """Count one column: what its values are once, and the fits of one rung a pass."""
 
-    def __init__(self, column: SourceColumn) -> None:
+    def __init__(self, column: SourceColumn, *, compared: bool) -> None:
         self.column = column
-        self.rungs = list(ladder(column.declared))
+        self.rungs = [r for r in ladder(column.declared) if r is not JSON or not compared]
         self.nulls = 0
         self.classes: Counter[str] = Counter()
+        self.lowest: float | None = None
+        self.highest: float | None = None
+        self.longest: int | None = None
+        self.encodings: Counter[str] = Counter()
         self.fits: Counter[TargetType] = Counter()
+        self.offenders: defaultdict[TargetType, list[str]] = defaultdict(list)
         self._fitters: dict[TargetType, Callable[[SqliteValue], Fit]] = {}
 
     def census(self) -> ColumnCensus:
-        return ColumnCensus(nulls=self.nulls, classes=dict(self.classes), fits=dict(self.fits))
+        return ColumnCensus(
+            nulls=self.nulls,
+            classes=dict(self.classes),
+            fits=dict(self.fits),
+            lowest=self.lowest,
+            highest=self.highest,
+            longest=self.longest,
+            encodings=dict(self.encodings),
+            offenders={kind: tuple(keys) for kind, keys in self.offenders.items()},
+        )
 
-    def classify(self, value: SqliteValue) -> None:
+    def describe(self, value: SqliteValue) -> None:
+        """Note class, range, length and encoding."""
         if value is None:
             self.nulls += 1
+        elif isinstance(value, str):
+            self.classes["text"] += 1
+            self._measure(len(value) if value.isascii() else len(value.encode()))
+            for name in look(value):
+                self.encodings[name] += 1
+        elif isinstance(value, int | float):
+            self.classes["integer" if isinstance(value, int) else "real"] += 1
+            if self.lowest is None or value < self.lowest:
+                self.lowest = value
+            if self.highest is None or value > self.highest:
+                self.highest = value
         else:
             self.classes[storage_class(value)] += 1
+            self._measure(len(value.raw if isinstance(value, UndecodableText) else value))
 
-    def try_rung(self, value: SqliteValue, rung: TargetType) -> None:
+    def _measure(self, length: int) -> None:
+        if self.longest is None or length > self.longest:
+            self.longest = length
+
+    def try_rung(self, value: SqliteValue, rung: TargetType) -> bool:
+        """Count the fits of a value; tell whether it has none."""
         if value is None:
-            return
-        kind = rung
-        if rung.kind is Kind.TIMESTAMP:
-            form = timestamp_form(value) if isinstance(value, str) else ""
-            if not form:
-                return
-            kind = TargetType(kind=Kind.TIMESTAMP, form=form)
-        if not self._fitter(kind)(value).reason:
-            self.fits[kind] += 1
+            return False
+        if rung.kind not in _FORMED:
+            return self._unfit(value, rung)
+        kinds = [TargetType(kind=rung.kind, form=form) for form in forms_of(value, rung.kind)]
+        fits = [not self._unfit(value, kind) for kind in kinds]  # each is counted
+        return not any(fits)
+
+    def _unfit(self, value: SqliteValue, kind: TargetType) -> bool:
+        fit = self._fitters.get(kind) or self._fitter(kind)
+        if fit(value).reason:
+            return True
+        self.fits[kind] += 1
+        return False
 
     def end_of_pass(self, rung: TargetType) -> None:
-        """Note that a rung was tried even if nothing fitted; keep a timestamp's commonest form."""
-        if rung.kind is not Kind.TIMESTAMP:
+        """Note that a rung was tried even if nothing fitted; keep the commonest of its forms."""
+        forms = {k: n for k, n in self.fits.items() if k.kind is rung.kind}
+        if rung.kind not in _FORMED or not forms:
             self.fits.setdefault(rung, 0)
             return
-        forms = {k: n for k, n in self.fits.items() if k.kind is Kind.TIMESTAMP}
+        best = max(forms, key=lambda kind: (forms[kind], kind.form))
         for kind in forms:
             del self.fits[kind]
-        if forms:
-            best = max(forms, key=lambda kind: (forms[kind], kind.form))
-            self.fits[best] = forms[best]
+        self.fits[best] = forms[best]
 
     def _fitter(self, kind: TargetType) -> Callable[[SqliteValue], Fit]:
-        if kind not in self._fitters:
-            self._fitters[kind] = fitter(
-                ColumnMapping(
-                    name=self.column.name,
-                    declared=self.column.declared,
-                    target="",
-                    type=kind,
-                    not_null=False,
-                )
+        self._fitters[kind] = fitter(
+            ColumnMapping(
+                name=self.column.name,
+                declared=self.column.declared,
+                target="",
+                type=kind,
+                not_null=False,
             )
+        )
         return self._fitters[kind]
 
 
@@ -89,7 +130,8 @@ def take_census(cut: Cut, table: SourceTable) -> dict[str, ColumnCensus]:
 
 def count(table: SourceTable, read: Callable[[], Iterable[RawRow]]) -> dict[str, ColumnCensus]:
     """Count the rows that `read` gives, calling it once a pass."""
-    columns = {i: _ColumnCount(c) for i, c in enumerate(table.columns)}
+    members = compared(table)
+    columns = {i: _ColumnCount(c, compared=c.name in members) for i, c in enumerate(table.columns)}
     _pass(columns, read, classify=True)
     open_columns = _unsettled(columns)
     while open_columns:
@@ -106,7 +148,7 @@ def _pass(
         for i, column, rung in rungs:
             value = row[i]
             if classify:
-                column.classify(value)
+                column.describe(value)
             column.try_rung(value, rung)
     for _, column, rung in rungs:
         column.end_of_pass(rung)

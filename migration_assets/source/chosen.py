@@ -31,7 +31,7 @@ def take_census_for(
     wanted = {
         column.name: kind
         for column in shape.columns
-        if (kind := wanted_type(override.column(column.name), census[column.name])) is not None
+        if (kind := _wanted(table, column, override, census[column.name])) is not None
         and kind not in census[column.name].fits
     }
     fits = _fits(cut, shape, override, wanted)
@@ -41,6 +41,13 @@ def take_census_for(
         else found
         for name, found in census.items()
     }
+
+
+def _wanted(
+    table: SourceTable, column: SourceColumn, override: TableOverride, census: ColumnCensus
+) -> TargetType | None:
+    where = f"column {column.name} of table {table.name}"
+    return wanted_type(where, override.column(column.name), census)
 
 
 def _as_stored(table: SourceTable, override: TableOverride) -> SourceTable:

@@ -10,6 +10,7 @@ from typing import LiteralString, TypeAlias
 
 import psycopg
 from psycopg import conninfo
+from psycopg.types.string import TextLoader
 
 from migration_assets.errors import (
     SettingsError,
@@ -136,6 +137,7 @@ def connect(target: Target) -> Generator[Connection]:
     try:
         with translated(where):
             _set_up(connection, target, where)
+            connection.adapters.register_loader("json", TextLoader)  # its text, as it stands
         yield connection
     finally:
         connection.close()

@@ -148,7 +148,11 @@ def read_table(connection: Connection, mapping: TableMapping) -> TargetTable | N
 
 
 # How format_type spells what the mapping calls by its short name.
-_SPELLED = {"timestamp": "timestamp without time zone"}
+_SPELLED = {
+    "timestamp": "timestamp without time zone",
+    "timestamptz": "timestamp with time zone",
+    "time": "time without time zone",
+}
 
 
 def missing_columns(mapping: TableMapping, table: TargetTable) -> list[str]:

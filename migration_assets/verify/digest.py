@@ -1,10 +1,10 @@
 """The digest: an order-independent sum of row hashes, the same definition on both sides.
 
 Algorithm `sha256/1`. A value's canonical bytes are PostgreSQL's own binary send format of its
-type; text and numeric are their UTF-8 text. A row's encoding is, column by column, 0x00 for NULL
-or 0x01, the length in 4 bytes and the canonical bytes: injective, so NULL and '' differ, and so do
-0.0 and -0.0 or 1.5 and 1.50. Its hash is the first 8 bytes of the encoding's sha256, signed, and
-covers the key, so two rows that swap values show. A digest holds count and exact sum of these
+type; text, json and numeric are their UTF-8 text. A row's encoding is, column by column, 0x00 for
+NULL or 0x01, the length in 4 bytes and the canonical bytes: injective, so NULL and '' differ, and
+so do 0.0 and -0.0 or 1.5 and 1.50. Its hash is the first 8 bytes of the encoding's sha256, signed,
+and covers the key, so two rows that swap values show. A digest holds count and exact sum of these
 hashes per bucket of key hashes; sums are additive, which is how foreign writes are told from wrong
 loads. A cell's hash is seeded with its row's key hash; it is used when a differing row is opened.
 Nothing here does I/O; `digest_sql` spells the same definition for the server.
@@ -13,9 +13,10 @@ Nothing here does I/O; `digest_sql` spells the same definition for the server.
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import cast
+from uuid import UUID
 
 from migration_assets.model import (
     BUCKETS,
@@ -65,6 +66,19 @@ def _timestamp(value: TargetValue) -> bytes:
     return struct.pack(">q", (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds)
 
 
+def _timestamptz(value: TargetValue) -> bytes:
+    return _timestamp(cast("datetime", value).astimezone(UTC).replace(tzinfo=None))
+
+
+def _time(value: TargetValue) -> bytes:
+    moment = datetime.combine(_EPOCH, cast("time", value))
+    return _timestamp(moment)
+
+
+def _uuid(value: TargetValue) -> bytes:
+    return cast("UUID", value).bytes
+
+
 _CANONICAL: dict[Kind, Callable[[TargetValue], bytes]] = {
     Kind.BIGINT: _bigint,
     Kind.DOUBLE: _double,
@@ -74,6 +88,10 @@ _CANONICAL: dict[Kind, Callable[[TargetValue], bytes]] = {
     Kind.BOOLEAN: _boolean,
     Kind.DATE: _date,
     Kind.TIMESTAMP: _timestamp,
+    Kind.TIMESTAMPTZ: _timestamptz,
+    Kind.TIME: _time,
+    Kind.JSON: _text,
+    Kind.UUID: _uuid,
 }
 
 

@@ -22,6 +22,9 @@ _FIXED: dict[Kind, tuple[LiteralString, int]] = {
     Kind.BOOLEAN: ("boolsend", 1),
     Kind.DATE: ("date_send", 4),
     Kind.TIMESTAMP: ("timestamp_send", 8),
+    Kind.TIMESTAMPTZ: ("timestamptz_send", 8),
+    Kind.TIME: ("time_send", 8),
+    Kind.UUID: ("uuid_send", 16),
 }
 # Schema-qualified: an operator or function of the same name elsewhere must not take their place.
 _HASH = "('x' || pg_catalog.encode(pg_catalog.substr({}, 1, 8), 'hex'))"

@@ -30,11 +30,13 @@ CREATE TABLE orders (
 );
 INSERT INTO orders VALUES (1, 'a', 1.25, '2026-01-01T10:00:00.500', NULL, 1),
     (2, 'a', 7.5, '2026-01-02T10:00:00.250', 'x', 2), (3, 'b', 0.5, 'some day', NULL, 1);
+CREATE INDEX orders_note ON orders (note);
 CREATE TABLE "Customers" (id INTEGER PRIMARY KEY, name TEXT);
 CREATE TABLE archive (a);
 CREATE VIEW totals AS SELECT sum(price) FROM orders;
 """
 Tables = Mapping[str, Any]
+MILLISECONDS = "YYYY-MM-DDTHH:MM:SS.fff"
 
 
 def sealed(migration: Migration, table: str) -> TableMapping:
@@ -53,7 +55,11 @@ def test_a_table_is_made_as_the_settings_say(make_migration: MakeMigration) -> N
         "policy": "widen",
         "columns": {
             "price": {"type": "numeric(12,2)"},
-            "placed": {"type": "timestamp", "encoding": "T3", "policy": "fail"},
+            "placed": {
+                "type": "timestamp",
+                "encoding": "YYYY-MM-DDTHH:MM:SS.fff",
+                "policy": "fail",
+            },
         },
     }
     migration = make_migration(SCHEMA, tables={"orders": orders})
@@ -77,7 +83,7 @@ def test_rows_without_a_key_may_be_asked_for(make_migration: MakeMigration) -> N
     load_week(migration, 1)
     mapping = sealed(migration, "orders")
     assert mapping.key == ()
-    assert [index.columns for index in mapping.indexes] == [("id",)]
+    assert [index.columns for index in mapping.indexes] == [("id",), ("note",)]
 
 
 def test_the_settings_choose_the_same_as_the_census_where_they_agree(
@@ -153,9 +159,19 @@ OWN = [
         "3 of them are text",
     ),
     (
-        {"columns": {"placed": {"type": "timestamp", "encoding": " 6"}}},
-        "none of the 3 values of column placed of table orders is a timestamp written as ' 6'",
+        {"columns": {"placed": {"type": "timestamp", "encoding": "epoch s"}}},
+        "none of the 3 values of column placed of table orders is a timestamp written as epoch s",
         "",
+    ),
+    (
+        {"columns": {"note": {"type": "uuid"}}},
+        "column note of table orders can't become uuid: no value looks like uuid",
+        "",
+    ),
+    (
+        {"columns": {"note": {"type": "json"}}},
+        "column note of table orders can't become json: a key or an index compares it",
+        "`type: text` holds the same text",
     ),
     ({"columns": {"price": {"cast": "round(price"}}}, "SQLite says: incomplete input", ""),
     ({"columns": {"price": {"cast": "price price"}}}, "syntax error", ""),

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from migration_assets.errors import StateError
 from migration_assets.mapping.frames import control_columns, dtype, schema, to_frame
+from migration_assets.mapping.frames import target_rows as target_rows_of
 from migration_assets.mapping.raw import raw_digest, row_parts
 from migration_assets.mapping.types import BIGINT, TEXT
 from migration_assets.model import (
@@ -61,17 +62,10 @@ def _hashed(mapping: TableMapping, rows: Sequence[TargetRow]) -> list[int]:
 
 
 def _read(mapping: TableMapping, delta: Delta) -> list[tuple[str, int | None, TargetRow]]:
-    text = [staging.travels_as_text(c) for c in mapping.columns]
-    return [
-        (
-            op,
-            old_hash,
-            tuple(
-                Decimal(c) if t and c is not None else c for c, t in zip(cells, text, strict=True)
-            ),
-        )
-        for op, old_hash, *cells in pl.read_parquet(delta.rows_path).iter_rows()
-    ]
+    frame = pl.read_parquet(delta.rows_path)
+    control = frame.select(delta.op_column, delta.hash_column).iter_rows()
+    rows = target_rows_of(mapping, frame)
+    return [(op, old_hash, row) for (op, old_hash), row in zip(control, rows, strict=True)]
 
 
 @settings(max_examples=60)

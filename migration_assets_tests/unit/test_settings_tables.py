@@ -41,7 +41,7 @@ tables:
       price: {type: "numeric(12,2)", policy: fail, renamed_from: cost}
       placed:
         type: timestamp
-        encoding: "T3"
+        encoding: "YYYY-MM-DDTHH:MM:SS.fff"
       total: {cast: "round(total * 100)"}
 """,
     )
@@ -52,7 +52,7 @@ tables:
         transform="cleaning.orders:mend",
         columns={
             "price": ColumnOverride(type="numeric(12,2)", policy=Policy.FAIL, renamed_from="cost"),
-            "placed": ColumnOverride(type="timestamp", encoding="T3"),
+            "placed": ColumnOverride(type="timestamp", encoding="YYYY-MM-DDTHH:MM:SS.fff"),
             "total": ColumnOverride(cast="round(total * 100)"),
         },
     )
@@ -131,7 +131,7 @@ WRONG = [
     ("orders: {columns: {a: {type: }}}", "orders.columns.a.type", "nothing stands behind it"),
     ("orders: {columns: {a: {type: numbr}}}", "orders.columns.a.type", "numbr"),
     ("orders: {columns: {a: {type: 'numeric(5,9)'}}}", "orders.columns.a.type", "numeric(5,9)"),
-    ("orders: {columns: {a: {encoding: T3}}}", "orders.columns.a", "there is none"),
+    ("orders: {columns: {a: {encoding: julian}}}", "orders.columns.a", "there is none"),
     ("orders: {columns: {a: {type: timestamp, encoding: X}}}", "orders.columns.a.type", "'X'"),
     ("orders: {columns: {a: {policy: drop}}}", "orders.columns.a.policy", "it is not one of"),
     ("orders: {columns: {a: {cast: ''}}}", "orders.columns.a.cast", "at least 1 character"),

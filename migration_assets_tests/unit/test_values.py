@@ -14,7 +14,6 @@ from migration_assets.mapping.values import (
     fitter,
     render,
     storage_class,
-    timestamp_form,
 )
 from migration_assets.model import (
     ColumnMapping,
@@ -73,28 +72,6 @@ def test_utf8_is_decoded(raw: bytes) -> None:
 def test_what_is_not_utf8_stays_bytes(raw: bytes) -> None:
     """Latin-1, lone surrogates, overlong forms: nothing is replaced."""
     assert exact_text(raw) == UndecodableText(raw)
-
-
-@pytest.mark.parametrize(
-    ("text", "form"),
-    [
-        ("2024-02-29 10:00:00", " 0"),
-        ("2024-02-29T10:00:00", "T0"),
-        ("2024-02-29 10:00:00.123", " 3"),
-        ("2024-02-29T10:00:00.123456", "T6"),
-        ("2024-02-29", ""),
-        ("2024-02-29 10:00", ""),
-        ("2024-02-29 10:00:00.1", ""),
-        ("2024-02-29 10:00:00Z", ""),
-        ("2024-02-29 10:00:00+01:00", ""),
-        ("2024-02-29  10:00:00", ""),
-        ("2024-02-29 10:00:00\n", ""),
-        ("2024-02-29 10:00:00.123456789", ""),
-    ],
-)
-def test_a_timestamp_has_a_form_or_none(text: str, form: str) -> None:
-    """Its separator and its digits of a second."""
-    assert timestamp_form(text) == form
 
 
 @pytest.mark.parametrize(
