@@ -10,6 +10,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 DEFAULT_SOURCE = "main"
+_SETTINGS = "settings"  # where an override stands whose line isn't known
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,8 @@ class ColumnOverride:
     """What the settings say of one column; None leaves it to the census.
 
     `type` is PostgreSQL's spelling, `encoding` how the source writes it, `cast` an expression in
-    SQLite's SQL, `renamed_from` the column's earlier name.
+    SQLite's SQL, `renamed_from` the column's earlier name. `places` say where each of them stands,
+    and under "" the whole, for errors.
     """
 
     type: str | None = None
@@ -245,21 +247,34 @@ class ColumnOverride:
     policy: Policy | None = None
     cast: str | None = None
     renamed_from: str | None = None
+    places: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
+
+    def where(self, name: str = "") -> str:
+        """Name the place of one of its settings."""
+        return self.places.get(name) or self.places.get("", _SETTINGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableOverride:
-    """What the settings say of one table; `transform` is `module:function`."""
+    """What the settings say of one table; `transform` is `module:function`.
+
+    An empty `key` asks for none: rows as a multiset. `places` are as those of a column.
+    """
 
     target: str | None = None
     key: tuple[str, ...] | None = None
     policy: Policy | None = None
     transform: str | None = None
     columns: Mapping[str, ColumnOverride] = field(default_factory=dict[str, ColumnOverride])
+    places: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
 
     def column(self, name: str) -> ColumnOverride:
         """Return what is said of a column; nothing, where it isn't named."""
         return self.columns.get(name, ColumnOverride())
+
+    def where(self, name: str = "") -> str:
+        """Name the place of one of its settings."""
+        return self.places.get(name) or self.places.get("", _SETTINGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from migration_assets.errors import (
     UnsupportedError,
 )
 from migration_assets.mapping.names import TableNames, allocate
-from migration_assets.mapping.propose import propose
+from migration_assets.mapping.overrides import check_tables
 from migration_assets.mapping.rows import RowFitter, key_text
 from migration_assets.model import (
     Cut,
@@ -31,6 +31,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
+from migration_assets.proposal import propose_for
 from migration_assets.report.plan import (
     NEW,
     REFUSED,
@@ -44,7 +45,6 @@ from migration_assets.report.plan import (
 from migration_assets.settings import Settings
 from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import read_catalog, select
-from migration_assets.source.census import take_census
 from migration_assets.source.connection import open_cut
 from migration_assets.source.declared import not_carried
 from migration_assets.source.reader import rows
@@ -96,9 +96,10 @@ def make(
             chosen = set(choose([t.name for t in wanted.tables]))
             shapes = [t for t in wanted.tables if t.name in chosen]
             left_out = {t.name: not_carried(connection, t) for t in shapes}
-        names = allocate(catalog.tables)
+        check_tables(settings.overrides, catalog)
+        names = allocate(catalog.tables, settings.targets)
         known = _ask(settings, target, absent, shapes, names)
-        plans = [_plan(settings, cut, table, names[table.name], known) for table in shapes]
+        plans = [_plan(settings, cut, table, known) for table in shapes]
     return Plan(
         source=str(settings.source),
         note=known.note,
@@ -106,8 +107,14 @@ def make(
         tables=tuple(
             replace(plan, left_out=(*plan.left_out, *left_out[plan.table])) for plan in plans
         ),
-        left_out=wanted.left_out,
+        left_out={name: _left_out(settings, name, why) for name, why in wanted.left_out.items()},
     )
+
+
+def _left_out(settings: Settings, name: str, reason: str) -> str:
+    """Say of a table that is left out that what the settings say of it is kept for later."""
+    waits = "; what `tables` says of it waits until it is carried"
+    return reason + waits if name in settings.tables else reason
 
 
 @contextmanager
@@ -191,23 +198,18 @@ def _exists(connection: Connection, schema: str, table: str) -> bool:
     return bool(row and row[0])
 
 
-def _plan(
-    settings: Settings, cut: Cut, table: SourceTable, names: TableNames, known: _Known
-) -> TablePlan:
+def _plan(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> TablePlan:
     """Plan one table; what can't be carried is refused by name, and the others go on."""
     try:
         if table.name in known.heads:
             return _sealed(settings, cut, table, known)
-        return _new(settings, cut, table, names, known)
-    except (SourceError, UnsupportedError) as error:
+        return _new(settings, cut, table, known)
+    except (SettingsError, SourceError, UnsupportedError) as error:
         return TablePlan(table=table.name, state=REFUSED, problems=(str(error),))
 
 
-def _new(
-    settings: Settings, cut: Cut, table: SourceTable, names: TableNames, known: _Known
-) -> TablePlan:
-    census = take_census(cut, table)
-    mapping = propose(table, census, target_schema=settings.target_schema, names=names)
+def _new(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> TablePlan:
+    mapping, census = propose_for(settings, cut, table, target_schema=settings.target_schema)
     statements = [ddl.create_table(mapping, lines=True), *ddl.create_indexes(mapping)]
     taken = (mapping.target_schema, mapping.target_table) in known.there
     return _counted(
@@ -220,7 +222,7 @@ def _new(
             state=NEW,
             target=_name(mapping),
             key=mapping.key,
-            key_reason=key_reason(table, mapping, census),
+            key_reason=key_reason(table, mapping, census, settings.override(table.name)),
             columns=columns(mapping),
             ddl=tuple(statement.as_string(None) for statement in statements),
             left_out=mapping.notes,

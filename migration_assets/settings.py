@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
-from migration_assets import cron, settings_file
+from migration_assets import cron, settings_file, settings_tables
 from migration_assets.errors import SettingsError
-from migration_assets.model import DEFAULT_SOURCE
+from migration_assets.model import DEFAULT_SOURCE, TableOverride
+from migration_assets.settings_tables import TableSettings
 
 CONFIG_FILE = "migration.yaml"
 EMBEDDED = "embedded"
@@ -49,6 +50,7 @@ _EXAMPLES = {
     "catch_up_attempts": "catch_up_attempts: 3",
     "catch_up_backoff": "catch_up_backoff: 15",
     "dagster_storage": "dagster_storage: sqlite",
+    "tables": 'tables: {orders: {columns: {price: {type: "numeric(12,2)"}}}}',
 }
 # What Dagster takes for an e-mail address (dagster._core.utils.is_valid_email), else it won't load.
 _ADDRESS = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}\b")
@@ -83,6 +85,15 @@ class Settings(BaseModel):
     catch_up_attempts: Annotated[int, Field(ge=0)] = 3
     catch_up_backoff: Annotated[float, Field(gt=0)] = 15.0  # minutes
     dagster_storage: Literal["postgres", "sqlite"] = "postgres"
+    tables: Mapping[str, TableSettings] = Field(default={})
+    _places: Mapping[settings_file.Place, str] = PrivateAttr(
+        default_factory=dict[settings_file.Place, str]
+    )
+
+    @field_validator("tables", mode="before")
+    @classmethod
+    def _each_table(cls, value: object) -> object:
+        return settings_tables.with_empty(value)
 
     @field_validator("timezone")
     @classmethod
@@ -134,6 +145,31 @@ class Settings(BaseModel):
         """Return how many of a table's rows may stand in quarantine."""
         return max(self.quarantine_rows, int(rows * self.quarantine_share))
 
+    def override(self, table: str) -> TableOverride:
+        """Return what `tables` says of a table, each part with its place for errors."""
+        said = self.tables.get(table)
+        if said is None:
+            return TableOverride()
+        above = ("tables", table)
+        below = {place[2:]: text for place, text in self._places.items() if place[:2] == above}
+        return said.override(below)
+
+    @property
+    def overrides(self) -> dict[str, TableOverride]:
+        """All that `tables` says, by table."""
+        return {name: self.override(name) for name in self.tables}
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """The names on the target that `tables` gives, by table."""
+        return {name: said.target for name, said in self.tables.items() if said.target is not None}
+
+    def at(self, places: Mapping[settings_file.Place, str]) -> Self:
+        """Return the settings with the places of what `tables` says."""
+        placed = self.model_copy()
+        placed._places = places  # noqa: SLF001 - its own
+        return placed
+
 
 def load(environment: Mapping[str, str], folder: Path) -> Settings:
     """Read the settings. `folder` is where `migration.yaml` is looked for.
@@ -157,7 +193,8 @@ def load(environment: Mapping[str, str], folder: Path) -> Settings:
         return found.where(*place) if found else "environment"
 
     fields["target"] = _resolve_target(fields.get("target"), environment, where("target"))
-    return validated({k: v for k, v in fields.items() if v is not None}, where, folder)
+    settings = validated({k: v for k, v in fields.items() if v is not None}, where, folder)
+    return settings.at(found.below(settings_tables.NAME)) if found else settings
 
 
 def _resolve_target(value: object, environment: Mapping[str, str], where: str) -> object:
@@ -201,6 +238,8 @@ def _explain(error: ValidationError, where: Callable[..., str]) -> SettingsError
     """Name the first wrong setting; the value itself is not repeated, it may be a secret."""
     first = error.errors(include_url=False, include_input=False)[0]
     name = str(first["loc"][0])
+    if name == settings_tables.NAME:
+        return settings_tables.explain(first["loc"], first["type"], first["msg"], where)
     if first["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, Settings.model_fields, n=1)
         return SettingsError(

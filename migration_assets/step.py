@@ -19,7 +19,6 @@ from migration_assets.errors import (
 )
 from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.names import asset_name
-from migration_assets.mapping.propose import propose
 from migration_assets.mapping.rows import RowFitter
 from migration_assets.model import (
     Cut,
@@ -29,11 +28,12 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
+from migration_assets.proposal import propose_for
 from migration_assets.settings import Settings
-from migration_assets.source import census, delta_files
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
-from migration_assets.source.reader import names_in, rows, table_in
+from migration_assets.source import delta_files
+from migration_assets.source.reader import rows, table_in
 from migration_assets.state import State
 from migration_assets.target import ledger
 from migration_assets.target.apply import FOREIGN_WRITES
@@ -303,12 +303,8 @@ def _mapping(
 
 
 def _propose(migration: Migration, cut: Cut, table: SourceTable) -> TableMapping:
-    return propose(
-        table,
-        census.take_census(cut, table),
-        target_schema=migration.target.schema,
-        names=names_in(cut)[table.name],
-    )
+    mapping, _ = propose_for(migration.settings, cut, table, target_schema=migration.target.schema)
+    return mapping
 
 
 def drift_of(mapping: TableMapping, table: SourceTable) -> list[str]:

@@ -76,7 +76,7 @@ def table_assets(
     partitions: dg.PartitionsDefinition[str],
 ) -> list[dg.AssetsDefinition]:
     """Return both assets of every chosen table; all that are known decide what each is called."""
-    on_target = allocate(known.tables)
+    on_target = allocate(known.tables, settings.targets)
     database, address = target_database(settings), target_address(settings)
     found: list[dg.AssetsDefinition] = []
     for table in chosen.tables:

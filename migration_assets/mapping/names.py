@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from migration_assets.model import SourceTable
 
 # NAMEDATALEN - 1, in bytes: https://www.postgresql.org/docs/current/limits.html
-_MAX_BYTES = 63
+MAX_BYTES = 63
 _HASH_DIGITS = 8
 # Every table has these already: https://www.postgresql.org/docs/current/ddl-system-columns.html
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
@@ -26,12 +26,12 @@ def _hash(name: str) -> str:
 def fold(name: str) -> str:
     """Fold ASCII letters to lower case; a name over 63 bytes carries a hash of the whole name."""
     folded = name.translate(_UPPER) or "_"  # SQLite allows the empty name, PostgreSQL does not
-    return folded if len(folded.encode()) <= _MAX_BYTES else with_hash(folded, name)
+    return folded if len(folded.encode()) <= MAX_BYTES else with_hash(folded, name)
 
 
 def with_hash(folded: str, whole: str) -> str:
     """Return the name cut to make room for a hash of `whole`."""
-    room = _MAX_BYTES - _HASH_DIGITS - 1
+    room = MAX_BYTES - _HASH_DIGITS - 1
     return folded.encode()[:room].decode(errors="ignore") + "_" + _hash(whole)
 
 
@@ -68,19 +68,23 @@ class TableNames:
 DECLARED_KEY = "sqlite_primary_key"
 
 
-def allocate(tables: Sequence[SourceTable]) -> dict[str, TableNames]:
+def allocate(
+    tables: Sequence[SourceTable], targets: Mapping[str, str] | None = None
+) -> dict[str, TableNames]:
     """Name all tables, keys and indexes of a source: PostgreSQL keeps them in one namespace.
 
-    Tables come first, in the order given, so that no index takes a table's name.
+    Tables come first, in the order given, so that no index takes a table's name. `targets` are
+    names that the settings give, by table: they are taken as they stand.
     """
-    taken: set[str] = set()
+    given = {t.name: targets[t.name] for t in tables if t.name in targets} if targets else {}
+    taken = set(given.values())
 
     def take(wanted: str) -> str:
         name = unique_name(wanted, taken)
         taken.add(name)
         return name
 
-    table_names = {t.name: take(t.name) for t in tables}
+    table_names = {t.name: given.get(t.name) or take(t.name) for t in tables}
     result: dict[str, TableNames] = {}
     for table in tables:
         name = table_names[table.name]

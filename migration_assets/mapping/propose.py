@@ -1,21 +1,26 @@
 """Propose a table's mapping from its declaration and the census of a cut."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from migration_assets.errors import UnsupportedError
 from migration_assets.mapping.document import sealed
 from migration_assets.mapping.encodings import plausible
 from migration_assets.mapping.names import DECLARED_KEY, TableNames, column_names
+from migration_assets.mapping.overrides import require_fit, require_usable, wanted_type
 from migration_assets.mapping.types import KEY_KINDS, TEXT, compared, ladder, natural
 from migration_assets.model import (
     ColumnCensus,
     ColumnMapping,
+    ColumnOverride,
     IndexMapping,
     Kind,
+    Policy,
     SourceColumn,
     SourceIndex,
     SourceTable,
     TableMapping,
+    TableOverride,
     TargetType,
 )
 
@@ -62,16 +67,21 @@ def _rung(declared: str, kind: TargetType) -> tuple[int, int]:
     return (rungs.index(kind.kind), 0 if kind.precision else 1)
 
 
+_NOTHING_SAID = TableOverride()
+
+
 def propose(
     table: SourceTable,
     census: Mapping[str, ColumnCensus],
     *,
     target_schema: str,
     names: TableNames,
+    override: TableOverride = _NOTHING_SAID,
 ) -> TableMapping:
-    """Return the mapping that the census supports.
+    """Return the mapping that the census supports, or what the settings say instead.
 
-    Raises `UnsupportedError` for a table that PostgreSQL can't hold.
+    Raises `UnsupportedError` for a table that PostgreSQL can't hold, and `SettingsError` where the
+    values don't allow what the settings say.
     """
     if len(table.columns) > _MAX_COLUMNS:
         raise UnsupportedError(
@@ -80,9 +90,12 @@ def propose(
             expected=f"at most {_MAX_COLUMNS}: PostgreSQL's 1600, less two for the staged changes",
             hint="leave the table out with `exclude`, or split it at the source",
         )
-    members = compared(table)
-    types = {c.name: choose(c, census[c.name], compared=c.name in members) for c in table.columns}
-    key = _key(table, census, types)
+    types = {c.name: _type(table, c, census[c.name], override) for c in table.columns}
+    if override.key is None:
+        key = _key(table, census, types)
+    else:
+        require_usable(table, census, types, override)
+        key = override.key
     targets = column_names([c.name for c in table.columns])
     columns = tuple(
         ColumnMapping(
@@ -90,9 +103,11 @@ def propose(
             declared=c.declared,
             target=targets[c.name],
             type=types[c.name],
-            not_null=c.not_null or c.name in key,
+            not_null=_not_null(c, override.column(c.name)) or c.name in key,
             evidence=_evidence(census[c.name], types[c.name]),
-            open=census[c.name].values == 0,
+            open=census[c.name].values == 0 and override.column(c.name).type is None,
+            policy=override.column(c.name).policy or override.policy or Policy.QUARANTINE,
+            cast=override.column(c.name).cast or "",
         )
         for c in table.columns
     )
@@ -108,8 +123,29 @@ def propose(
             key_name=names.key,
             indexes=indexes,
             notes=notes,
+            transform=override.transform or "",
         )
     )
+
+
+def _type(
+    table: SourceTable, column: SourceColumn, census: ColumnCensus, override: TableOverride
+) -> TargetType:
+    """Return the type that the settings say, where it is possible, else the census's choice."""
+    said = override.column(column.name)
+    where = f"column {column.name} of table {table.name}"
+    in_index = column.name in compared(table)
+    wanted = wanted_type(where, said, census)
+    if wanted is None:
+        shape = replace(column, declared="") if said.cast else column
+        return choose(shape, census, compared=in_index)
+    require_fit(where, census, wanted, said, compared=in_index)
+    return wanted
+
+
+def _not_null(column: SourceColumn, said: ColumnOverride) -> bool:
+    """Tell whether the source promises a value; of a cast's it promises nothing."""
+    return column.not_null and not said.cast
 
 
 def _key(
@@ -171,7 +207,7 @@ def _evidence(census: ColumnCensus, kind: TargetType) -> str:
         classes += f" (form {kind.form!r})"
     elif seems := _seems(census, kind):
         classes += f" ({seems})"
-    misfits = census.values - census.fits[kind]
+    misfits = census.values - census.fits.get(kind, 0)
     return f"{classes}; {misfits} don't fit" if misfits else classes
 
 

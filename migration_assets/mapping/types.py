@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from migration_assets.mapping.affinity import affinity_of
-from migration_assets.mapping.encodings import default_form
+from migration_assets.mapping.encodings import default_form, form_of
 from migration_assets.model import (
     Affinity,
     Kind,
@@ -30,6 +30,15 @@ UUID = TargetType(kind=Kind.UUID)
 # That holds for types with a form too: it is one for the whole column, and one to one.
 KEY_KINDS = frozenset(Kind) - {Kind.DOUBLE, Kind.NUMERIC, Kind.JSON}
 
+_SPELLED = {
+    **{kind.value: TargetType(kind=kind) for kind in Kind},
+    "int8": BIGINT,
+    "float8": DOUBLE,
+    "decimal": NUMERIC,
+    "bool": BOOLEAN,
+    "timestamp without time zone": TIMESTAMP,
+    "timestamp with time zone": TIMESTAMPTZ,
+}
 _DECIMAL_WORDS = ("DEC", "NUM", "MONEY", "CURRENCY")
 _PRECISION = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 # numeric's declared precision: https://www.postgresql.org/docs/current/datatype-numeric.html
@@ -125,3 +134,21 @@ def _bounded(upper: str) -> TargetType | None:
     if not (1 <= precision <= _MAX_PRECISION and scale <= precision):
         return None
     return TargetType(kind=Kind.NUMERIC, precision=precision, scale=scale)
+
+
+def parse(text: str, encoding: str | None = None) -> TargetType:
+    """Return the type that PostgreSQL spells so, with the form of the source's values.
+
+    Raises ValueError, with what is wrong, for a type that is not written.
+    """
+    spelled = " ".join(text.lower().split())
+    name, _, rest = spelled.partition("(")
+    kind = _SPELLED.get(name.strip())
+    if kind == NUMERIC and rest:
+        kind = _bounded(f"({rest}" if rest.endswith(")") else "")
+    elif rest:
+        kind = None
+    if kind is None:
+        message = f"{text} is none of the types that are written: {', '.join(_SPELLED)}"
+        raise ValueError(message)
+    return replace(kind, form=form_of(kind.kind, encoding or ""))

@@ -10,6 +10,7 @@ from migration_assets.model import (
     SourceIndex,
     SourceTable,
     TableMapping,
+    TableOverride,
 )
 
 NEW, SEALED, REFUSED = "new", "sealed", "refused"
@@ -113,9 +114,14 @@ def columns(mapping: TableMapping) -> tuple[PlannedColumn, ...]:
 
 
 def key_reason(
-    table: SourceTable, mapping: TableMapping, census: Mapping[str, ColumnCensus]
+    table: SourceTable,
+    mapping: TableMapping,
+    census: Mapping[str, ColumnCensus],
+    override: TableOverride,
 ) -> str:
     """Say why a proposed mapping has its key, or why it has none."""
+    if override.key is not None:
+        return "as the settings say"
     if not mapping.key:
         return _keyless(table, mapping, census)
     if mapping.key == (table.rowid_alias,):

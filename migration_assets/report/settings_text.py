@@ -39,10 +39,21 @@ MEANINGS: Mapping[str, str] = {
     " attempts.",
     "dagster_storage": "Where Dagster keeps runs and events: postgres (the one that DAGSTER_PG_HOST"
     " names, else an embedded one), or sqlite, files in the state folder.",
+    "tables": "What the team says of tables and columns: target, key, policy, transform, columns;"
+    " of a column type, encoding, policy, cast, renamed_from.",
 }
+_SUCH_AS = """\
+# Such as:
+#   tables:
+#     orders:
+#       key: [id]
+#       policy: quarantine
+#       columns:
+#         price: {type: "numeric(12,2)"}
+"""
 _HOW_TO_EXCLUDE = "# Take the # from the next line, and from those of tables not to be carried:\n"
 # What a commented line shows where the setting has no default.
-_SHOWN: Mapping[str, Any] = {"first_week": date(2026, 10, 4)}
+_SHOWN: Mapping[str, Any] = {"first_week": date(2026, 10, 4), "tables": {}}
 
 
 def render(found: Mapping[str, Any], suggestions: Iterable[tuple[str, str]] = ()) -> str:
@@ -60,8 +71,8 @@ def render(found: Mapping[str, Any], suggestions: Iterable[tuple[str, str]] = ()
         elif name == "exclude" and suggested:
             block += f"{_HOW_TO_EXCLUDE}# exclude:\n{suggested}"
         else:
-            default = _SHOWN[name] if field.default is None else field.default
-            block += f"# {_line(name, default)}"
+            default = _SHOWN.get(name, field.default)
+            block += f"{_SUCH_AS if name == 'tables' else ''}# {_line(name, default)}"
         blocks.append(block)
     return "\n".join(blocks)
 

@@ -111,10 +111,17 @@ def catalog_in(cut: Cut) -> Catalog:
         return read_catalog(connection, cut.source)
 
 
+def names_in(cut: Cut, targets: Mapping[str, str] | None = None) -> Mapping[str, TableNames]:
+    """Return what every table of a cut is called on the target: they share one namespace.
+
+    `targets` are the names that the settings give.
+    """
+    return _names_in(cut, frozenset((targets or {}).items()))
+
+
 @lru_cache(maxsize=_REMEMBERED_CUTS)
-def names_in(cut: Cut) -> Mapping[str, TableNames]:
-    """Return what every table of a cut is called on the target: they share one namespace."""
-    return allocate(catalog_in(cut).tables)
+def _names_in(cut: Cut, targets: frozenset[tuple[str, str]]) -> Mapping[str, TableNames]:
+    return allocate(catalog_in(cut).tables, dict(targets))
 
 
 def row_by_key(

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from pydantic import BaseModel
 from typer.core import TyperCommand, TyperGroup
 
 from migration_assets import cli
 from migration_assets.settings import ENVIRONMENT, Settings
+from migration_assets.settings_tables import ColumnSettings, TableSettings
 from migration_assets.step import EVERY_GUARD, GUARDS
 from migration_assets_tests import markdown
 from migration_assets_tests.command import ROOT
@@ -76,6 +78,16 @@ def test_a_settings_default_is_the_documented_one(name: str) -> None:
         assert row["default"].startswith("unset: ")
     else:
         assert row["default"] == f"`{as_yaml(field.default)}`"
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"), [("of a table", TableSettings), ("of a column", ColumnSettings)]
+)
+def test_every_setting_of_a_table_is_documented_and_no_other(
+    heading: str, model: type[BaseModel]
+) -> None:
+    """And every one of a column."""
+    assert sorted(names(REFERENCE / "settings.md", heading)) == sorted(model.model_fields)
 
 
 def test_a_settings_variable_is_the_documented_one() -> None:

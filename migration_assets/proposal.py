@@ -1,0 +1,44 @@
+"""The mapping that a table will have by its first load: census and settings, checked together."""
+
+from migration_assets.errors import SettingsError, UnsupportedError
+from migration_assets.mapping.overrides import check_columns, check_tables
+from migration_assets.mapping.propose import propose
+from migration_assets.model import ColumnCensus, Cut, SourceTable, TableMapping
+from migration_assets.settings import Settings
+from migration_assets.source.casts import check_casts
+from migration_assets.source.chosen import take_census_for
+from migration_assets.source.reader import catalog_in, names_in
+from migration_assets.source.unique import require_unique_key
+
+
+def propose_for(
+    settings: Settings, cut: Cut, table: SourceTable, *, target_schema: str
+) -> tuple[TableMapping, dict[str, ColumnCensus]]:
+    """Return the proposed mapping of a table in a cut, and the census behind it.
+
+    Raises `SettingsError` for what the settings say wrongly, of any table: a misspelt name may mean
+    this one.
+    """
+    check_tables(settings.overrides, catalog_in(cut))
+    override = settings.override(table.name)
+    check_columns(override, table)
+    check_casts(table, override)
+    census = take_census_for(cut, table, override)
+    mapping = propose(
+        table,
+        census,
+        target_schema=target_schema,
+        names=names_in(cut, settings.targets)[table.name],
+        override=override,
+    )
+    if override.key:
+        try:
+            require_unique_key(cut, table, mapping)
+        except UnsupportedError as error:
+            raise SettingsError(
+                what=f"table {table.name}: {error.what}",
+                where=override.where("key"),
+                expected="columns that together tell every row from the others",
+                hint="name more columns, or `key: []` for rows without a key",
+            ) from error
+    return mapping, census

@@ -1,0 +1,91 @@
+"""The casts of `migration.yaml`: tried before anything is written, and evaluated for the census.
+
+A cast is an expression over one row. SQLite itself knows which those are: what may stand in an
+index has no aggregates, no subqueries, and answers the same tomorrow.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+from migration_assets.errors import SettingsError
+from migration_assets.mapping.affinity import affinity_of
+from migration_assets.model import Cut, RawRow, SourceTable, TableOverride
+from migration_assets.source.connection import open_cut, quote, translated
+from migration_assets.source.reader import rows
+
+_A_CAST = "an expression over the columns of one row, such as `round(price * 100)`"
+
+
+def check_casts(table: SourceTable, override: TableOverride) -> None:
+    """Raise `SettingsError` for a cast that SQLite does not understand, or that isn't row by row.
+
+    It is tried on an empty table of the same columns.
+    """
+    for name, column in override.columns.items():
+        if column.cast is None:
+            continue
+        problem = _problem(table, column.cast)
+        if problem:
+            raise SettingsError(
+                what=f"the cast of column {name} of table {table.name} can't be used: {problem}",
+                where=column.where("cast"),
+                expected=_A_CAST,
+            )
+
+
+def _problem(table: SourceTable, expression: str) -> str:
+    columns = ", ".join(f"{quote(c.name)} {affinity_of(c.declared).value}" for c in table.columns)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE TABLE tried ({columns})")
+        connection.execute("INSERT INTO tried DEFAULT VALUES")
+        try:
+            # A line of its own for what closes it: the expression may end with a comment.
+            connection.execute(f"CREATE INDEX the_cast ON tried (({expression}\n))")
+        except (sqlite3.Error, sqlite3.Warning, ValueError) as error:  # nothing of a row is in it
+            return f"SQLite says: {str(error).replace('index expressions', 'a cast')}"
+        ((_, _, _, _, partial),) = connection.execute("PRAGMA index_list(tried)")
+        members = connection.execute("PRAGMA index_xinfo(the_cast)").fetchall()
+    keys = sum(key for *_, key in members)
+    return "" if keys == 1 and not partial else "it is more than one expression"
+
+
+def cast_rows(cut: Cut, table: SourceTable, override: TableOverride) -> Iterator[RawRow]:
+    """Yield every row of the table, with a cast's value in place of its column's own.
+
+    Raises `SettingsError` where a cast stops at a value.
+    """
+    casts = {name: c.cast for name, c in override.columns.items() if c.cast is not None}
+    if not casts:
+        yield from rows(cut, table)
+        return
+    selected = ", ".join(
+        f"({casts[c.name]}\n)" if c.name in casts else quote(c.name) for c in table.columns
+    )
+    with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
+        try:
+            yield from connection.execute(f"SELECT {selected} FROM main.{quote(table.name)}")
+        except sqlite3.OperationalError as error:
+            failing = _failing(connection, table, casts)
+            if failing is None:
+                raise
+            raise SettingsError(
+                what=f"the cast of column {failing} of table {table.name} stops at one of the"
+                f" values ({error.sqlite_errorname})",
+                where=override.columns[failing].where("cast"),
+                expected="an expression that has a value, or NULL, for every row",
+            ) from None  # SQLite's own text may hold the value
+
+
+def _failing(
+    connection: sqlite3.Connection, table: SourceTable, casts: dict[str, str]
+) -> str | None:
+    """Return the column whose cast does not get through all rows."""
+    for name, expression in casts.items():
+        try:
+            connection.execute(
+                f"SELECT count(({expression}\n)) FROM main.{quote(table.name)}"
+            ).fetchone()
+        except sqlite3.OperationalError:
+            return name
+    return None
