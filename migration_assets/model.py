@@ -46,7 +46,7 @@ class SourceColumn:
     """One column as the source declares it; `key` is its place in the primary key, 0 outside.
 
     `default` is the text of its DEFAULT in SQLite's SQL, empty without one; `expression` that of a
-    generated column.
+    generated column. `collation` is the one it is compared under, empty for BINARY.
     """
 
     name: str
@@ -56,14 +56,16 @@ class SourceColumn:
     generated: bool = False
     default: str = ""
     expression: str = ""
+    collation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceIndex:
     """An index of the source over plain columns (`columns`), or one that isn't plain (`reason`).
 
-    `descending` are those of its columns that are sorted downwards; `sql` is the statement that
-    made it, empty for the index of a constraint.
+    `descending` are those of its columns that are sorted downwards, `nocase` and `rtrim` those
+    compared under these collations; `sql` is the statement that made it, empty for the index of a
+    constraint.
     """
 
     name: str
@@ -74,15 +76,21 @@ class SourceIndex:
     reason: str = ""
     descending: tuple[str, ...] = ()
     sql: str = ""
+    rtrim: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceForeignKey:
-    """A foreign key of the source; `parent_columns` is empty where the parent has no such key."""
+    """A foreign key of the source; `parent_columns` is empty where the parent has no such key.
+
+    `on_update` and `on_delete` are its actions in SQL's words.
+    """
 
     columns: tuple[str, ...]
     parent: str
     parent_columns: tuple[str, ...]
+    on_update: str = "NO ACTION"
+    on_delete: str = "NO ACTION"
 
     @property
     def text(self) -> str:
@@ -286,10 +294,11 @@ class IndexMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredObject:
-    """A constraint or view that is made at cutover; tried on the target before.
+    """A constraint or view that is made at cutover, or what the target refused at the first load.
 
-    `kind` is `check`, `length`, `foreign key` or `view`; `definition` is PostgreSQL's SQL, empty
-    where it could not be translated, for `problem`; `original` is the source's own text.
+    `kind` is `check`, `length`, `foreign key` or `view`, else `default`, `generated` or `index`.
+    `definition` is PostgreSQL's SQL, empty where it could not be translated, for `problem`;
+    `original` is the source's own text.
     """
 
     kind: str
