@@ -282,7 +282,7 @@ class IndexMapping:
     """A secondary index of the target; `columns` are source names, `nocase` those folded.
 
     `definition` is its list of members and its predicate in PostgreSQL's SQL, where plain
-    ascending columns don't say it all.
+    ascending columns don't say it all; `original` the source's statement of such an index.
     """
 
     name: str
@@ -290,6 +290,7 @@ class IndexMapping:
     unique: bool
     nocase: tuple[str, ...] = ()
     definition: str = ""
+    original: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

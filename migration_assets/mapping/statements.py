@@ -58,6 +58,12 @@ class Member:
     collation: str = ""
     descending: bool = False
 
+    @property
+    def column(self) -> str | None:
+        """The column that it is by its bare name; None for an expression."""
+        quoted = _TOKEN.fullmatch(self.expression)
+        return _unquoted(self.expression) if quoted else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredIndex:
