@@ -51,7 +51,7 @@ class SourceColumn:
     """One column as the source declares it; `key` is its place in the primary key, 0 outside.
 
     `default` is the text of its DEFAULT in SQLite's SQL, empty without one; `expression` that of a
-    generated column.
+    generated column. `collation` is the one it is compared under, empty for BINARY.
     """
 
     name: str
@@ -61,14 +61,16 @@ class SourceColumn:
     generated: bool = False
     default: str = ""
     expression: str = ""
+    collation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceIndex:
     """An index of the source over plain columns (`columns`), or one that isn't plain (`reason`).
 
-    `descending` are those of its columns that are sorted downwards; `sql` is the statement that
-    made it, empty for the index of a constraint.
+    `descending` are those of its columns that are sorted downwards, `nocase` and `rtrim` those
+    compared under these collations; `sql` is the statement that made it, empty for the index of a
+    constraint.
     """
 
     name: str
@@ -79,15 +81,21 @@ class SourceIndex:
     reason: str = ""
     descending: tuple[str, ...] = ()
     sql: str = ""
+    rtrim: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceForeignKey:
-    """A foreign key of the source; `parent_columns` is empty where the parent has no such key."""
+    """A foreign key of the source; `parent_columns` is empty where the parent has no such key.
+
+    `on_update` and `on_delete` are its actions in SQL's words.
+    """
 
     columns: tuple[str, ...]
     parent: str
     parent_columns: tuple[str, ...]
+    on_update: str = "NO ACTION"
+    on_delete: str = "NO ACTION"
 
     @property
     def text(self) -> str:
@@ -306,7 +314,7 @@ class IndexMapping:
     """A secondary index of the target; `columns` are source names, `nocase` those folded.
 
     `definition` is its list of members and its predicate in PostgreSQL's SQL, where plain
-    ascending columns don't say it all.
+    ascending columns don't say it all; `original` the source's statement of such an index.
     """
 
     name: str
@@ -314,14 +322,16 @@ class IndexMapping:
     unique: bool
     nocase: tuple[str, ...] = ()
     definition: str = ""
+    original: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredObject:
-    """A constraint or view that is made at cutover; tried on the target before.
+    """A constraint or view that is made at cutover, or what the target refused at the first load.
 
-    `kind` is `check`, `length`, `foreign key` or `view`; `definition` is PostgreSQL's SQL, empty
-    where it could not be translated, for `problem`; `original` is the source's own text.
+    `kind` is `check`, `length`, `foreign key` or `view`, else `default`, `generated` or `index`.
+    `definition` is PostgreSQL's SQL, empty where it could not be translated, for `problem`;
+    `original` is the source's own text.
     """
 
     kind: str

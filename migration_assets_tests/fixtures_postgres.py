@@ -88,6 +88,13 @@ def debian_server(
 @pytest.fixture
 def target_url(postgres: EmbeddedServer) -> Iterator[str]:
     """Return the URL of an empty database that only this test uses."""
+    with own_database(postgres) as url:
+        yield url
+
+
+@contextmanager
+def own_database(postgres: EmbeddedServer) -> Iterator[str]:
+    """Lend the URL of an empty database."""
     name = f"test_{secrets.token_hex(6)}"
     ensure_database(postgres, name)
     yield postgres.url(name)

@@ -20,7 +20,7 @@ from migration_assets.model import (
 _LATER = {
     TableMapping: ("deferred", "transform"),
     ColumnMapping: ("policy", "open", "default", "generated", "identity", "cast"),
-    IndexMapping: ("definition",),
+    IndexMapping: ("definition", "original"),
 }
 
 

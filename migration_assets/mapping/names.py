@@ -3,9 +3,9 @@
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from migration_assets.model import SourceTable
+from migration_assets.model import SourceIndex, SourceTable
 
 # NAMEDATALEN - 1, in bytes: https://www.postgresql.org/docs/current/limits.html
 MAX_BYTES = 63
@@ -55,12 +55,24 @@ def column_names(names: Collection[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelationNames:
+    """What a table and its columns are called on the target; `columns` by the source's name."""
+
+    table: str
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableNames:
-    """What a table and its indexes are called on the target; `indexes` by the source's name."""
+    """What a table and its indexes are called on the target; `indexes` by the source's name.
+
+    `relations` are all tables of the source by name: those that foreign keys refer to.
+    """
 
     table: str
     key: str
     indexes: Mapping[str, str]
+    relations: Mapping[str, RelationNames] = field(default_factory=dict[str, RelationNames])
 
 
 # The declared key, where another index serves as the target's key. No index can be called so:
@@ -73,8 +85,9 @@ def allocate(
 ) -> dict[str, TableNames]:
     """Name all tables, keys and indexes of a source: PostgreSQL keeps them in one namespace.
 
-    Tables come first, in the order given, so that no index takes a table's name. `targets` are
-    names that the settings give, by table: they are taken as they stand.
+    Tables come first, in the order given, so that no index takes a table's name. Indexes that
+    aren't plain come last, so that they take no name that a plain one had before there were any.
+    `targets` are names that the settings give, by table: they are taken as they stand.
     """
     given = {t.name: targets[t.name] for t in tables if t.name in targets} if targets else {}
     taken = set(given.values())
@@ -90,13 +103,32 @@ def allocate(
         name = table_names[table.name]
         key = take(f"{name}_pkey")
         indexes = {
-            index.name: take(f"{name}_{'_'.join(index.columns)}_{'key' if index.unique else 'idx'}")
+            index.name: take(f"{name}_{'_'.join(index.columns)}_{_suffix(index)}")
             for index in table.indexes
             if not index.reason
         }
         indexes[DECLARED_KEY] = take(f"{name}_{'_'.join(table.key)}_key")
         result[table.name] = TableNames(table=name, key=key, indexes=indexes)
+    relations = {
+        t.name: RelationNames(
+            table=table_names[t.name], columns=column_names([c.name for c in t.columns])
+        )
+        for t in tables
+    }
+    for table in tables:
+        found = result[table.name]
+        special = {
+            index.name: take("_".join((found.table, *(index.columns or ("expr",)), _suffix(index))))
+            for index in table.indexes
+            if index.reason
+        }
+        indexes = {**found.indexes, **special}
+        result[table.name] = replace(found, indexes=indexes, relations=relations)
     return result
+
+
+def _suffix(index: SourceIndex) -> str:
+    return "key" if index.unique else "idx"
 
 
 def asset_name(table: str) -> str:

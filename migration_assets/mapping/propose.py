@@ -6,18 +6,17 @@ from dataclasses import replace
 from migration_assets.errors import UnsupportedError
 from migration_assets.mapping.document import sealed
 from migration_assets.mapping.encodings import plausible
-from migration_assets.mapping.names import DECLARED_KEY, TableNames, column_names
+from migration_assets.mapping.names import TableNames, column_names
+from migration_assets.mapping.objects import with_objects
 from migration_assets.mapping.overrides import require_fit, require_usable, wanted_type
 from migration_assets.mapping.types import KEY_KINDS, TEXT, compared, ladder, natural
 from migration_assets.model import (
     ColumnCensus,
     ColumnMapping,
     ColumnOverride,
-    IndexMapping,
     Kind,
     Policy,
     SourceColumn,
-    SourceIndex,
     SourceTable,
     TableMapping,
     TableOverride,
@@ -111,21 +110,17 @@ def propose(
         )
         for c in table.columns
     )
-    indexes, notes = _indexes(table, key, names)
-    return sealed(
-        TableMapping(
-            source=table.source,
-            table=table.name,
-            target_schema=target_schema,
-            target_table=names.table,
-            columns=columns,
-            key=key,
-            key_name=names.key,
-            indexes=indexes,
-            notes=notes,
-            transform=override.transform or "",
-        )
+    mapping = TableMapping(
+        source=table.source,
+        table=table.name,
+        target_schema=target_schema,
+        target_table=names.table,
+        columns=columns,
+        key=key,
+        key_name=names.key,
+        transform=override.transform or "",
     )
+    return sealed(with_objects(mapping, table, names))
 
 
 def _type(
@@ -167,35 +162,6 @@ def _key(
         if index.unique and not index.reason and required and usable(index.columns):
             return index.columns
     return ()
-
-
-def _indexes(
-    table: SourceTable, key: tuple[str, ...], names: TableNames
-) -> tuple[tuple[IndexMapping, ...], tuple[str, ...]]:
-    """Return secondary indexes with their target names, and a note for each one left out.
-
-    The declared key is an index of its own where another one serves as the target's key.
-    """
-    wanted = list(table.indexes)
-    if table.key and table.key != key:
-        wanted.insert(0, SourceIndex(name=DECLARED_KEY, columns=table.key, unique=True))
-    mapped: list[IndexMapping] = []
-    notes: list[str] = []
-    for index in wanted:
-        if index.reason:
-            notes.append(f"index {index.name} is not carried: {index.reason}")
-            continue
-        if index.unique and index.columns == key and not index.nocase:
-            continue  # the key itself
-        mapped.append(
-            IndexMapping(
-                name=names.indexes[index.name],
-                columns=index.columns,
-                unique=index.unique,
-                nocase=index.nocase,
-            )
-        )
-    return tuple(mapped), tuple(notes)
 
 
 def _evidence(census: ColumnCensus, kind: TargetType) -> str:

@@ -6,9 +6,13 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
-from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
+from migration_assets.mapping.statements import (
+    fold_name,
+    has_content_option,
+    parse_table,
+)
 from migration_assets.model import (
     Catalog,
     SourceColumn,
@@ -21,7 +25,8 @@ from migration_assets.state import State
 
 _VIRTUAL_OR_STORED = (2, 3)  # `hidden` of generated columns, PRAGMA table_xinfo
 _HIDDEN = 1
-_FOLD = str.maketrans(ascii_uppercase, ascii_lowercase)  # SQLite's names fold ASCII only
+_COLLATIONS = frozenset({"BINARY", "NOCASE", "RTRIM"})
+_CONTENT = "_content"  # where a full-text table keeps its rows, unless it is told another place
 
 
 def read_catalog(
@@ -41,14 +46,48 @@ def read_catalog(
     for name, kind, without_rowid, strict in rows:
         if name.lower().startswith("sqlite_"):
             continue
+        if kind == "shadow" and _is_the_applications(connection, name):
+            kind = "table"  # noqa: PLW2901 - what it really is
         reason = _reason_to_leave_out(name, kind, wanted, unwanted)
         if reason:
             left_out[name] = reason
         else:
             table = _read_table(connection, source, name, without_rowid=bool(without_rowid))
             tables.append(_without_any(table) if strict else table)
-    fingerprint = _fingerprint(tables)
-    return Catalog(source=source, tables=tuple(tables), left_out=left_out, fingerprint=fingerprint)
+    return Catalog(
+        source=source,
+        tables=tuple(tables),
+        left_out=left_out,
+        fingerprint=_fingerprint(tables),
+        views=_read_views(connection),
+    )
+
+
+def _is_the_applications(connection: sqlite3.Connection, name: str) -> bool:
+    """Tell a table that only looks like a shadow: by name the content of a full-text table.
+
+    One with the option `content=` has no content of its own (https://sqlite.org/fts5.html, 4.4),
+    so the table of that name was made by the application.
+    """
+    owner, _, _ = name.rpartition("_")
+    if not name.lower().endswith(_CONTENT):
+        return False
+    return has_content_option(_statement(connection, "table", owner))
+
+
+def _statement(connection: sqlite3.Connection, kind: str, name: str) -> str:
+    """Return the statement that made an object, empty where SQLite made it by itself."""
+    row = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE type = ? AND name = ? COLLATE NOCASE", (kind, name)
+    ).fetchone()
+    return str(row[0] or "") if row else ""
+
+
+def _read_views(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return the statements of the views, in the order in which they were made."""
+    return dict(
+        connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view' ORDER BY rowid")
+    )
 
 
 def select(catalog: Catalog, include: tuple[str, ...], exclude: tuple[str, ...]) -> Catalog:
@@ -112,6 +151,7 @@ def _reason_to_leave_out(
 def _read_table(
     connection: sqlite3.Connection, source: str, name: str, *, without_rowid: bool
 ) -> SourceTable:
+    said = parse_table(_statement(connection, "table", name))
     columns = tuple(
         SourceColumn(
             name=column,
@@ -119,8 +159,11 @@ def _read_table(
             not_null=bool(not_null) or (without_rowid and key > 0),
             key=key,
             generated=hidden in _VIRTUAL_OR_STORED,
+            default="" if default is None or hidden in _VIRTUAL_OR_STORED else str(default),
+            expression=said.expressions.get(fold_name(column), ""),
+            collation=said.collations.get(fold_name(column), "").replace("BINARY", ""),
         )
-        for _, column, declared, not_null, _, key, hidden in connection.execute(
+        for _, column, declared, not_null, default, key, hidden in connection.execute(
             f"PRAGMA table_xinfo({quote(name)})"
         )
         if hidden != _HIDDEN
@@ -145,6 +188,8 @@ def _read_table(
         without_rowid=without_rowid,
         rowid_alias=alias,
         foreign_keys=_read_foreign_keys(connection, name),
+        checks=said.checks,
+        autoincrement=said.autoincrement,
     )
 
 
@@ -172,29 +217,38 @@ def _read_indexes(
             has_key_index = True
             continue
         members = [
-            (column, collation)
-            for _, _, column, _, collation, is_key in connection.execute(
+            (column, bool(descending), str(collation).upper())
+            for _, _, column, descending, collation, is_key in connection.execute(
                 f"PRAGMA index_xinfo({quote(name)})"
             )
             if is_key
         ]
-        names = tuple(column for column, _ in members)
-        reason = "an expression index" if None in names else "a partial index" if partial else ""
         # an expression has no name, which is another thing than the empty name
-        folded = tuple(
-            c for c, collation in members if c is not None and collation.upper() == "NOCASE"
-        )
+        named = [member for member in members if member[0] is not None]
         indexes.append(
             SourceIndex(
                 name=name,
-                columns=tuple(c for c in names if c is not None),
+                columns=tuple(column for column, _, _ in named),
                 unique=bool(unique),
-                nocase=folded,
+                nocase=tuple(column for column, _, under in named if under == "NOCASE"),
                 constraint=origin == "u",
-                reason=reason,
+                reason=_special(members, partial=bool(partial)),
+                descending=tuple(column for column, downwards, _ in named if downwards),
+                sql=_statement(connection, "index", name),
+                rtrim=tuple(column for column, _, under in named if under == "RTRIM"),
             )
         )
     return tuple(sorted(indexes, key=lambda index: index.name)), has_key_index
+
+
+def _special(members: Iterable[tuple[str | None, bool, str]], *, partial: bool) -> str:
+    """Say why an index isn't one over the columns of all rows, compared as SQLite itself does."""
+    foreign = sorted({under for _, _, under in members} - _COLLATIONS)
+    if foreign:
+        return f"an index under {foreign[0]}, a collation of the application's own"
+    if any(column is None for column, _, _ in members):
+        return "an expression index"
+    return "a partial index" if partial else ""
 
 
 def _read_foreign_keys(connection: sqlite3.Connection, table: str) -> tuple[SourceForeignKey, ...]:
@@ -203,12 +257,14 @@ def _read_foreign_keys(connection: sqlite3.Connection, table: str) -> tuple[Sour
     A key that names no columns of its parent means the parent's primary key.
     """
     members: dict[int, list[tuple[str, str, str | None]]] = {}
-    for number, _, parent, column, parent_column, *_ in connection.execute(
+    actions: dict[int, tuple[str, str]] = {}
+    for number, _, parent, column, parent_column, on_update, on_delete, *_ in connection.execute(
         f"PRAGMA foreign_key_list({quote(table)})"
     ):
         members.setdefault(number, []).append((parent, column, parent_column))
+        actions[number] = (on_update, on_delete)
     found: list[SourceForeignKey] = []
-    for _, rows in sorted(members.items()):
+    for number, rows in sorted(members.items()):
         parent = _spelled(connection, rows[0][0])
         named = tuple(column for _, _, column in rows if column is not None)
         columns = tuple(column for _, column, _ in rows)
@@ -216,7 +272,11 @@ def _read_foreign_keys(connection: sqlite3.Connection, table: str) -> tuple[Sour
         known = len(parent_columns) == len(columns)
         found.append(
             SourceForeignKey(
-                columns=columns, parent=parent, parent_columns=parent_columns if known else ()
+                columns=columns,
+                parent=parent,
+                parent_columns=parent_columns if known else (),
+                on_update=actions[number][0],
+                on_delete=actions[number][1],
             )
         )
     return tuple(found)
@@ -240,8 +300,8 @@ def _parent_columns(
     ).fetchall()
     if not named:
         return tuple(name for name, key in columns if key)
-    spelled = {name.translate(_FOLD): name for name, _ in columns}
-    folded = [name.translate(_FOLD) for name in named]
+    spelled = {fold_name(name): name for name, _ in columns}
+    folded = [fold_name(name) for name in named]
     return tuple(spelled[name] for name in folded if name in spelled)
 
 
@@ -283,6 +343,7 @@ def _load_foreign_key(fields: dict[str, Any]) -> SourceForeignKey:
 
 
 def _load_index(fields: dict[str, Any]) -> SourceIndex:
-    columns, nocase = tuple(fields.pop("columns")), tuple(fields.pop("nocase"))
-    descending = tuple(fields.pop("descending", ()))
-    return SourceIndex(**fields, columns=columns, nocase=nocase, descending=descending)
+    lists: dict[str, Any] = {
+        name: tuple(fields.pop(name, ())) for name in ("columns", "nocase", "descending", "rtrim")
+    }
+    return SourceIndex(**fields, **lists)

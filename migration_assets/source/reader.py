@@ -23,6 +23,7 @@ from migration_assets.source.connection import encoding_of, open_cut, quote, tra
 # A step asks about one cut, or two; with 300 tables each is asked 300 times. Cuts never change, so
 # what was read of one stays true; a damaged file is noticed by `cut.check`, whoever reads it.
 _REMEMBERED_CUTS = 4
+_LAST_KEY = 2**63 - 1
 
 
 # Where SQLite converts UTF-16 to UTF-8, a lone surrogate becomes U+FFFD without a word. So text of
@@ -153,6 +154,24 @@ def row_exists(
         f"SELECT 1 FROM main.{quote(table)} WHERE {conditions} LIMIT 1", tuple(values.values())
     ).fetchone()
     return row is not None
+
+
+def next_key(cut: Cut, table: SourceTable, column: str) -> int:
+    """Return the key that the source would give to the next row of a table with a rowid.
+
+    With AUTOINCREMENT it is beyond every key there ever was (https://sqlite.org/autoinc.html).
+    Sequences begin at 1 and end at the last key there is: beyond it SQLite looks for a free one at
+    random or gives up, and the target refuses the duplicate.
+    """
+    with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
+        query = f"SELECT max({quote(column)}) FROM main.{quote(table.name)}"
+        (last,) = connection.execute(query).fetchone()
+        given = None
+        if table.autoincrement:
+            given = connection.execute(
+                "SELECT max(seq) FROM main.sqlite_sequence WHERE name = ?", (table.name,)
+            ).fetchone()[0]
+    return min(max(last or 0, given or 0, 0) + 1, _LAST_KEY)
 
 
 def orphans(cut: Cut, table: SourceTable) -> list[int] | None:

@@ -140,14 +140,15 @@ def apply(
     written = (
         _delete_and_insert(connection, mapping, delta, table)
         if table.secondary_unique
-        else _upsert(connection, mapping, delta)
+        else _upsert(connection, mapping, delta, table)
     )
     return Applied(inserted=written - existing, updated=existing, deleted=deleted)
 
 
 def insert_all(connection: Connection, mapping: TableMapping) -> int:
     """Insert all staged rows into a new table; return their number."""
-    return _insert_staged(connection, mapping, _ordered(mapping))
+    generated = [c.target for c in mapping.columns if c.generated]
+    return connection.execute(insert_staged(mapping, _ordered(mapping), generated)).rowcount
 
 
 def replaced_total(connection: Connection, delta: Delta) -> int:
@@ -204,10 +205,6 @@ def _count_existing(connection: Connection, mapping: TableMapping, delta: Delta)
     return int(str(row[0])) if row else 0
 
 
-def _insert_staged(connection: Connection, mapping: TableMapping, rest: sql.Composable) -> int:
-    return connection.execute(insert_staged(mapping, rest)).rowcount
-
-
 def _written(delta: Delta) -> sql.Composed:
     return sql.SQL("WHERE {}").format(is_written(delta))
 
@@ -219,9 +216,13 @@ def _ordered(mapping: TableMapping) -> sql.Composable:
     return sql.SQL(" ORDER BY ") + sql.SQL(", ").join(keys)
 
 
-def _upsert(connection: Connection, mapping: TableMapping, delta: Delta) -> int:
+def _upsert(connection: Connection, mapping: TableMapping, delta: Delta, table: TargetTable) -> int:
     keys = [sql.Identifier(mapping.column(name).target) for name in mapping.key]
-    others = [sql.Identifier(c.target) for c in mapping.columns if c.name not in mapping.key]
+    others = [
+        sql.Identifier(c.target)
+        for c in mapping.columns
+        if c.name not in mapping.key and c.target not in table.generated
+    ]
     change = (
         sql.SQL("DO UPDATE SET ")
         + sql.SQL(", ").join([sql.SQL("{0} = excluded.{0}").format(c) for c in others])
@@ -229,7 +230,8 @@ def _upsert(connection: Connection, mapping: TableMapping, delta: Delta) -> int:
         else sql.SQL("DO NOTHING")
     )
     conflict = sql.SQL(" ON CONFLICT ({}) {}").format(sql.SQL(", ").join(keys), change)
-    return _insert_staged(connection, mapping, _written(delta) + _ordered(mapping) + conflict)
+    rest = _written(delta) + _ordered(mapping) + conflict
+    return connection.execute(insert_staged(mapping, rest, table.generated)).rowcount
 
 
 def _delete_and_insert(
@@ -238,7 +240,7 @@ def _delete_and_insert(
     """Replace rows whole; columns that are not ours are carried over by key."""
     if table.referenced:
         # Deleting a referenced row would fail or cascade; updating can only fail on a swap.
-        return _upsert(connection, mapping, delta)
+        return _upsert(connection, mapping, delta, table)
     if table.extra_columns:
         connection.execute(
             sql.SQL(
@@ -250,7 +252,8 @@ def _delete_and_insert(
             table_name(mapping), STAGED, same_key(mapping, "t", "s")
         )
     )
-    written = _insert_staged(connection, mapping, _written(delta) + _ordered(mapping))
+    rest = _written(delta) + _ordered(mapping)
+    written = connection.execute(insert_staged(mapping, rest, table.generated)).rowcount
     if table.extra_columns:
         _put_back(connection, mapping, table.extra_columns)
     return written

@@ -75,7 +75,8 @@ def apply(
         refuse_cascade(mapping, table)
     gone = sql.SQL("l.copy <= l.copies")
     deleted, less = _delete(connection, mapping, gone) if delta.deletes else (0, 0)
-    inserted, more = _insert(connection, mapping, is_written(delta)) if delta.inserts else (0, 0)
+    written = is_written(delta)
+    inserted, more = _insert(connection, mapping, table, written) if delta.inserts else (0, 0)
     return Applied(inserted=inserted, updated=0, deleted=deleted, net=more - less)
 
 
@@ -89,7 +90,7 @@ def exchange(connection: Connection, mapping: TableMapping, table: TargetTable) 
     if row and row[0]:
         refuse_cascade(mapping, table)
     deleted, less = _delete(connection, mapping, sql.SQL("true"))
-    inserted, more = _insert(connection, mapping, sql.SQL("true"))
+    inserted, more = _insert(connection, mapping, table, sql.SQL("true"))
     return Applied(inserted=inserted, updated=0, deleted=deleted, net=more - less)
 
 
@@ -131,11 +132,11 @@ def _delete(
 
 
 def _insert(
-    connection: Connection, mapping: TableMapping, which: sql.Composable
+    connection: Connection, mapping: TableMapping, table: TargetTable, which: sql.Composable
 ) -> tuple[int, int]:
     """Insert staged rows; return how many came, and the sum of their hashes as they stand."""
     rest = sql.SQL("WHERE {}").format(which)
-    return _summed(connection, mapping, insert_staged(mapping, rest))
+    return _summed(connection, mapping, insert_staged(mapping, rest, table.generated))
 
 
 def _summed(

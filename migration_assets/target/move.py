@@ -8,7 +8,7 @@ the target go on; other writers wait. A move that can't be proved is rolled back
 import hashlib
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import psycopg
@@ -41,6 +41,8 @@ from migration_assets.target.connection import (
     transaction,
     translated,
 )
+from migration_assets.target.identity import restart_identity
+from migration_assets.target.making import make_indexes, make_table
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
@@ -100,8 +102,13 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
             return None
         # Under the lock that `hold` takes too: one that was set while this was prepared wins.
         ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
-        applied, displaced = _apply(connection, step)
+        if step.head is None:
+            applied, mapping = _first_load(connection, step)
+            step, displaced = replace(step, mapping=mapping), 0
+        else:
+            applied, displaced = _apply(connection, step)
         step.at("applied")
+        restart_identity(connection, step.mapping, step.cut, step.table)
         quarantine.change(
             connection,
             step.mapping,
@@ -156,15 +163,6 @@ def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
     """Bring the table to the cut; return the row counts, and the foreign rows displaced."""
     mapping, delta = step.mapping, step.delta
     present = ddl.read_table(connection, mapping)
-    if step.head is None:
-        if present is not None:
-            raise TargetError(
-                what=f"{mapping.target_schema}.{mapping.target_table} exists already",
-                where=step.where,
-                expected="no such table before the first load, which makes it",
-                hint="rename or drop it on the target, or set another `target_schema`",
-            )
-        return _first_load(connection, step), 0
     if present is None:
         raise TargetError(
             what=f"{mapping.target_schema}.{mapping.target_table} is gone from the target",
@@ -182,15 +180,21 @@ def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
     return changes.apply(connection, mapping, delta, present), displaced
 
 
-def _first_load(connection: Connection, step: Step) -> Applied:
-    mapping, delta = step.mapping, step.delta
-    connection.execute(ddl.create_table(mapping))
-    staging.stage(connection, mapping, delta, delta_files.row_batches(delta))
+def _first_load(connection: Connection, step: Step) -> tuple[Applied, TableMapping]:
+    """Make the table and fill it; return the mapping as the server took it, to be sealed."""
+    if ddl.read_table(connection, step.mapping) is not None:
+        raise TargetError(
+            what=f"{step.mapping.target_schema}.{step.mapping.target_table} exists already",
+            where=step.where,
+            expected="no such table before the first load, which makes it",
+            hint="rename or drop it on the target, or set another `target_schema`",
+        )
+    staging.stage(connection, step.mapping, step.delta, delta_files.row_batches(step.delta))
     step.at("staged")
+    mapping = make_table(connection, step.mapping, step.table)
     inserted = changes.insert_all(connection, mapping)
-    for statement in ddl.create_indexes(mapping):
-        connection.execute(statement)
-    return Applied(inserted=inserted, updated=0, deleted=0)
+    mapping = make_indexes(connection, mapping, step.table)
+    return Applied(inserted=inserted, updated=0, deleted=0), mapping
 
 
 def _check_columns(step: Step, present: ddl.TargetTable) -> None:

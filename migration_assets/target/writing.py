@@ -1,5 +1,6 @@
 """What both methods of applying a delta share: see `apply` (by key) and `copies` (without one)."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -30,10 +31,16 @@ class Applied:
     net: int = 0
 
 
-def insert_staged(mapping: TableMapping, rest: sql.Composable) -> sql.Composed:
-    """Return the statement that inserts staged rows (known as `s`) into the table (as `t`)."""
-    targets = sql.SQL(", ").join([sql.Identifier(c.target) for c in mapping.columns])
-    values = sql.SQL(", ").join([staged_value(c, "s") for c in mapping.columns])
+def insert_staged(
+    mapping: TableMapping, rest: sql.Composable, generated: Collection[str]
+) -> sql.Composed:
+    """Return the statement that inserts staged rows (known as `s`) into the table (as `t`).
+
+    The server itself fills the `generated` columns; the digest proves what it put there.
+    """
+    written = [c for c in mapping.columns if c.target not in generated]
+    targets = sql.SQL(", ").join([sql.Identifier(c.target) for c in written])
+    values = sql.SQL(", ").join([staged_value(c, "s") for c in written])
     # the alias, since a table may itself be called "excluded"
     return sql.SQL("INSERT INTO {} AS t ({}) SELECT {} FROM {} AS s {}").format(
         table_name(mapping), targets, values, STAGED, rest

@@ -94,7 +94,12 @@ def test_indexes_are_read_with_what_is_special_about_them(database: sqlite3.Conn
         """,
     ).tables[0]
     index = {i.name: i for i in table.indexes}
-    assert index["plain"] == SourceIndex(name="plain", columns=("b", "a"), unique=False)
+    assert index["plain"] == SourceIndex(
+        name="plain",
+        columns=("b", "a"),
+        unique=False,
+        sql="CREATE INDEX plain ON t (b, a COLLATE BINARY)",
+    )
     assert index["partial"].reason == "a partial index"
     assert index["expression"].reason == "an expression index"
     assert index["sqlite_autoindex_t_1"] == SourceIndex(
@@ -106,12 +111,121 @@ def test_indexes_are_read_with_what_is_special_about_them(database: sqlite3.Conn
     )
 
 
+def test_directions_and_collations_of_an_index_are_read(database: sqlite3.Connection) -> None:
+    """Of each member; a collation that SQLite doesn't know itself is no plain index."""
+    database.create_collation("german", lambda a, b: (a > b) - (a < b))
+    table = catalog_of(
+        database,
+        """
+        CREATE TABLE t (a TEXT COLLATE RTRIM UNIQUE, b, c);
+        CREATE INDEX down ON t (b DESC, c, a COLLATE BINARY DESC);
+        CREATE INDEX own ON t (b COLLATE german);
+        """,
+    ).tables[0]
+    index = {i.name: i for i in table.indexes}
+    assert index["sqlite_autoindex_t_1"].rtrim == ("a",)
+    assert (index["down"].columns, index["down"].descending) == (("b", "c", "a"), ("b", "a"))
+    assert index["own"].reason == "an index under GERMAN, a collation of the application's own"
+
+
+DECLARED = """
+CREATE TABLE "main-table" (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- CHECK (not this)
+    [b (x] TEXT COLLATE nocase DEFAULT 'CHECK (nor this)' CHECK ("b (x" <> ')'), /* AS (no) */
+    c INT DEFAULT (1 + 2) CONSTRAINT positive CHECK (c > 0 AND c IN (1, 2, 3)),
+    d DEFAULT CURRENT_TIMESTAMP, e DEFAULT -1.5, f DEFAULT NULL, g DEFAULT (NULL),
+    v TEXT GENERATED ALWAYS AS ('a,' || (c || ')')) VIRTUAL CHECK (v <> ''),
+    s AS (c * 2) STORED,
+    CHECK (c < 10), CONSTRAINT both CHECK (c > 0 OR d IS NULL) CHECK (e < 0)
+)
+"""
+
+
+def test_what_only_the_statement_says_is_read_from_it(database: sqlite3.Connection) -> None:
+    """CHECKs, expressions, collations, AUTOINCREMENT; what stands in quotes or comments is none."""
+    table = catalog_of(database, DECLARED).tables[0]
+    columns = {c.name: c for c in table.columns}
+    assert table.autoincrement
+    assert table.checks == (
+        "\"b (x\" <> ')'",
+        "c > 0 AND c IN (1, 2, 3)",
+        "v <> ''",
+        "c < 10",
+        "c > 0 OR d IS NULL",
+        "e < 0",
+    )
+    assert {n: c.default for n, c in columns.items() if c.default} == {
+        "b (x": "'CHECK (nor this)'",
+        "c": "1 + 2",
+        "d": "CURRENT_TIMESTAMP",
+        "e": "-1.5",
+        "f": "NULL",
+        "g": "NULL",
+    }
+    assert {n: c.expression for n, c in columns.items() if c.expression} == {
+        "v": "'a,' || (c || ')')",
+        "s": "c * 2",
+    }
+    assert {n: c.collation for n, c in columns.items() if c.collation} == {"b (x": "NOCASE"}
+
+
+def test_a_column_added_later_is_found_in_the_statement(database: sqlite3.Connection) -> None:
+    """SQLite writes it in after the last column."""
+    table = catalog_of(
+        database,
+        "CREATE TABLE t (a INT, CHECK (a > 0)); ALTER TABLE t ADD COLUMN b INT CHECK (b > 1);"
+        "ALTER TABLE t ADD COLUMN c AS (a + b); CREATE TABLE u AS SELECT * FROM t",
+    ).tables[0]
+    assert table.checks == ("b > 1", "a > 0")
+    assert table.columns[2].expression == "a + b"
+
+
+def test_views_are_read_with_their_statements(database: sqlite3.Connection) -> None:
+    """They are made at the cutover."""
+    catalog = catalog_of(database, "CREATE TABLE t (a); CREATE VIEW v (x) AS SELECT a FROM t")
+    assert catalog.views == {"v": "CREATE VIEW v (x) AS SELECT a FROM t"}
+
+
+@pytest.mark.parametrize(
+    ("module", "shadows"),
+    [
+        ("fts3 (body)", ("content", "segments", "segdir")),
+        ("fts4 (body)", ("content", "segments", "segdir", "docsize", "stat")),
+        ("fts5 (body)", ("content", "config", "data", "docsize", "idx")),
+        ("rtree (id, low, high)", ("node", "parent", "rowid")),
+    ],
+)
+def test_shadow_tables_are_left_out_and_look_alikes_are_not(
+    database: sqlite3.Connection, module: str, shadows: tuple[str, ...]
+) -> None:
+    """The tables of an extension, and no table that is only called like one."""
+    alike = [f"other_{name}" for name in shadows] + ["f_contents", "f", "other"]
+    database.executescript("".join(f"CREATE TABLE {name} (a);" for name in alike if name != "f"))
+    catalog = catalog_of(database, f"CREATE VIRTUAL TABLE f USING {module}")
+    assert set(catalog.left_out) == {"f", *(f"f_{name}" for name in shadows)}
+    assert set(names(catalog)) == set(alike) - {"f"}
+
+
+@pytest.mark.parametrize(
+    "module", ["fts4 (content='f_content', body)", "fts5 (body, content='f_content')"]
+)
+def test_the_applications_own_content_of_a_full_text_table_is_carried(
+    database: sqlite3.Connection, module: str
+) -> None:
+    """SQLite takes it for a shadow table by its name; it holds the application's rows."""
+    database.execute("CREATE TABLE f_content (id INTEGER PRIMARY KEY, body TEXT)")
+    catalog = catalog_of(database, f"CREATE VIRTUAL TABLE f USING {module}")
+    kinds = dict(database.execute("SELECT name, type FROM pragma_table_list").fetchall())
+    assert kinds["f_content"] == "shadow"
+    assert names(catalog) == ["f_content"]
+
+
 def test_an_index_may_be_over_a_column_without_a_name(database: sqlite3.Connection) -> None:
     """The empty name is a name; only an expression has none."""
     table = catalog_of(
         database, 'CREATE TABLE t ("" TEXT COLLATE NOCASE, b); CREATE INDEX i ON t (b, "")'
     ).tables[0]
-    assert table.indexes == (SourceIndex(name="i", columns=("b", ""), unique=False, nocase=("",)),)
+    assert [(i.columns, i.nocase, i.reason) for i in table.indexes] == [(("b", ""), ("",), "")]
 
 
 def test_a_key_is_no_secondary_index(database: sqlite3.Connection) -> None:
