@@ -13,6 +13,7 @@ A precision is the number of fraction digits, or `m` where there are no seconds.
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta, timezone
+from functools import lru_cache
 
 from migration_assets.model import Kind, SqliteValue, TargetType
 
@@ -70,6 +71,7 @@ def is_form(kind: Kind, form: str) -> bool:
     return offset(match[3]) is not None if kind is Kind.TIMESTAMPTZ else not match[3]
 
 
+@lru_cache(maxsize=64)
 def offset(suffix: str) -> timezone | None:
     """Return the offset that a suffix means; None where it means none."""
     match = _SUFFIX.fullmatch(suffix)
@@ -85,22 +87,22 @@ def offset(suffix: str) -> timezone | None:
 
 
 def read_moment(value: SqliteValue, kind: TargetType) -> datetime | None:
-    """Return the moment a value means under a form; None where it is none of that form.
+    """Return the moment a value means under a form; None where it is none.
 
-    With a zone it is in UTC. A moment before year 1 or after year 9999 is none.
+    With a zone it is in UTC. A moment before year 1 or after year 9999 is none. Texts of almost
+    that form may be read: whether one prints back the same is for the fit to say.
     """
     zoned = kind.kind is Kind.TIMESTAMPTZ
     if kind.form in NUMBERS:
         found = _from_number(value, kind.form)
         return found.replace(tzinfo=UTC) if found and zoned else found
-    if not isinstance(value, str) or moment_form(value) != (kind.kind, kind.form):
+    suffix = kind.form[2:]
+    if not isinstance(value, str) or not kind.form or not value.endswith(suffix):
         return None
     with suppress(ValueError, OverflowError):
-        if not zoned:
-            return datetime.fromisoformat(value)
-        suffix = kind.form[2:]
         found = datetime.fromisoformat(value[: len(value) - len(suffix)])
-        return found.replace(tzinfo=offset(suffix)).astimezone(UTC)
+        if found.tzinfo is None:
+            return found.replace(tzinfo=offset(suffix)).astimezone(UTC) if zoned else found
     return None
 
 

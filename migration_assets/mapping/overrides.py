@@ -111,7 +111,7 @@ def wanted_type(where: str, said: ColumnOverride, census: ColumnCensus) -> Targe
     if said.type is None:
         return None
     try:
-        return settle(parse(said.type, said.encoding), census)
+        return settle(parse(said.type, said.encoding or ""), census)
     except ValueError as error:
         raise SettingsError(
             what=f"{where} can't become {said.type}: {error}",

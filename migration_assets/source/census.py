@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from migration_assets.mapping.encodings import forms_of, look
 from migration_assets.mapping.propose import settled
+from migration_assets.mapping.rows import named_values
 from migration_assets.mapping.types import JSON, compared, ladder
 from migration_assets.mapping.values import Fit, fitter, storage_class
 from migration_assets.model import (
@@ -56,7 +57,7 @@ class _ColumnCount:
             highest=self.highest,
             longest=self.longest,
             encodings=dict(self.encodings),
-            offenders={kind: tuple(keys) for kind, keys in self.offenders.items()},
+            offenders={kind: tuple(filter(None, keys)) for kind, keys in self.offenders.items()},
         )
 
     def describe(self, value: SqliteValue) -> None:
@@ -82,22 +83,27 @@ class _ColumnCount:
         if self.longest is None or length > self.longest:
             self.longest = length
 
-    def try_rung(self, value: SqliteValue, rung: TargetType) -> bool:
-        """Count the fits of a value; tell whether it has none."""
-        if value is None:
-            return False
-        if rung.kind not in _FORMED:
-            return self._unfit(value, rung)
-        kinds = [TargetType(kind=rung.kind, form=form) for form in forms_of(value, rung.kind)]
-        fits = [not self._unfit(value, kind) for kind in kinds]  # each is counted
-        return not any(fits)
+    def try_rung(self, value: SqliteValue, rung: TargetType) -> TargetType | None:
+        """Count the fits of a value; return the type under which its key is still to be noted.
 
-    def _unfit(self, value: SqliteValue, kind: TargetType) -> bool:
+        That is the rung where the value doesn't fit, or one of its forms while few have that.
+        """
+        if value is None:
+            return None
+        if rung.kind not in _FORMED:
+            return None if self._fits(value, rung) else rung
+        kinds = [TargetType(kind=rung.kind, form=form) for form in forms_of(value, rung.kind)]
+        fitting = [kind for kind in kinds if self._fits(value, kind)]
+        if not fitting:
+            return rung
+        return fitting[0] if self.fits[fitting[0]] <= _SHOWN_OFFENDERS else None
+
+    def _fits(self, value: SqliteValue, kind: TargetType) -> bool:
         fit = self._fitters.get(kind) or self._fitter(kind)
         if fit(value).reason:
-            return True
+            return False
         self.fits[kind] += 1
-        return False
+        return True
 
     def end_of_pass(self, rung: TargetType) -> None:
         """Note that a rung was tried even if nothing fitted; keep the commonest of its forms."""
@@ -109,6 +115,15 @@ class _ColumnCount:
         for kind in forms:
             del self.fits[kind]
         self.fits[best] = forms[best]
+        self._keep_offenders(rung, best)
+
+    def _keep_offenders(self, rung: TargetType, best: TargetType) -> None:
+        """Of a rung with forms, those offend that have none of them or another than the best."""
+        self.offenders.pop(best, None)
+        noted = [kind for kind in self.offenders if kind.kind is rung.kind]
+        keys = [key for kind in noted for key in self.offenders.pop(kind)]
+        if keys:
+            self.offenders[best] = keys[:_SHOWN_OFFENDERS]
 
     def _fitter(self, kind: TargetType) -> Callable[[SqliteValue], Fit]:
         self._fitters[kind] = fitter(
@@ -132,16 +147,28 @@ def count(table: SourceTable, read: Callable[[], Iterable[RawRow]]) -> dict[str,
     """Count the rows that `read` gives, calling it once a pass."""
     members = compared(table)
     columns = {i: _ColumnCount(c, compared=c.name in members) for i, c in enumerate(table.columns)}
-    _pass(columns, read, classify=True)
+    key = _key_of(table)
+    _pass(columns, read, key, classify=True)
     open_columns = _unsettled(columns)
     while open_columns:
-        _pass(open_columns, read, classify=False)
+        _pass(open_columns, read, key, classify=False)
         open_columns = _unsettled(open_columns)
     return {c.column.name: c.census() for c in columns.values()}
 
 
+def _key_of(table: SourceTable) -> Callable[[RawRow], str]:
+    """Return what names a row of the table to people: its declared key; '' without one."""
+    places = {c.name: i for i, c in enumerate(table.columns)}
+    positions = [places[name] for name in table.key]
+    return lambda row: named_values(table.key, positions, row)
+
+
 def _pass(
-    columns: Mapping[int, _ColumnCount], read: Callable[[], Iterable[RawRow]], *, classify: bool
+    columns: Mapping[int, _ColumnCount],
+    read: Callable[[], Iterable[RawRow]],
+    key: Callable[[RawRow], str],
+    *,
+    classify: bool,
 ) -> None:
     rungs = [(i, c, c.rungs.pop(0)) for i, c in columns.items()]
     for row in read():
@@ -149,7 +176,9 @@ def _pass(
             value = row[i]
             if classify:
                 column.describe(value)
-            column.try_rung(value, rung)
+            noted = column.try_rung(value, rung)
+            if noted is not None and len(column.offenders[noted]) < _SHOWN_OFFENDERS:
+                column.offenders[noted].append(key(row))
     for _, column, rung in rungs:
         column.end_of_pass(rung)
 
