@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 
 from migration_assets.errors import MigrationError
 from migration_assets.mapping.objects import NOT_MADE, without
 from migration_assets.mapping.views import translate_views
 from migration_assets.model import DeferredObject, SourceTable, TableMapping
 from migration_assets.report.plan import Plan, PlannedObject, TablePlan
-from migration_assets.target import ddl
+from migration_assets.source.reader import catalog_in
+from migration_assets.step import Migration, cut_for
+from migration_assets.target import ddl, ledger
 from migration_assets.target.connection import Target, connect, transaction, translated
 from migration_assets.target.trial import Tried, try_out
 
@@ -37,6 +40,27 @@ def with_deferred(
         tables=tuple(_planned(p, found, asked=asked) for p in plan.tables),
         views=tuple(_object(t, asked=asked) for t in found if not t.table),
     )
+
+
+def deferred_at(migration: Migration, week: date) -> dict[str, str]:
+    """Try what is deferred of all loaded tables and of a week's views; say of each how it went."""
+    cut = cut_for(migration, week)
+    catalog = catalog_in(cut)
+    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
+        pairs: list[tuple[SourceTable, TableMapping]] = []
+        for table in catalog.tables:
+            head = ledger.head(connection, migration.source, table.name)
+            if head is not None:
+                pairs.append((table, ledger.sealed_mapping(connection, head.mapping_hash)))
+        with transaction(connection, "READ COMMITTED"):
+            found = try_out(connection, pairs, translate_views(catalog.views, pairs))
+    return {_place(t): t.problem or "the target takes it" for t in found}
+
+
+def _place(tried: Tried) -> str:
+    o = tried.object
+    lost = " (left out)" if o.kind in NOT_MADE else ""
+    return f"{tried.table or 'source'}: {o.kind} {o.name}{lost}"
 
 
 def try_on(
