@@ -75,10 +75,30 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A constraint that is made at the cutover, and the rows that violate it at the source.
+
+    `rows` is None where they can't be counted.
+    """
+
+    constraint: str
+    rows: int | None
+
+    @property
+    def text(self) -> str:
+        """Say it for people."""
+        if self.rows is None:
+            return f"{self.constraint}: the rows that violate it can't be counted"
+        return f"{self.constraint}: {self.rows:,} rows at the source violate it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaCheck:
     """The target's catalogue and the newest cut's columns, compared with the sealed mapping.
 
     `cut_week` is the newest cut's; `extras` are objects of the target's own, which may stay.
+    `violations` are rows of the head's cut that would keep a constraint from being made at the
+    cutover, counted by constraint.
     """
 
     cut_week: date
@@ -86,6 +106,7 @@ class SchemaCheck:
     indexes: int
     findings: tuple[Finding, ...] = ()
     extras: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
 
     @property
     def holds(self) -> bool:

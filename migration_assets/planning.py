@@ -15,6 +15,7 @@ from pathlib import Path
 
 from psycopg import sql
 
+from migration_assets.deferring import first_load, with_deferred
 from migration_assets.errors import (
     MigrationError,
     SettingsError,
@@ -50,7 +51,7 @@ from migration_assets.source.declared import not_carried
 from migration_assets.source.reader import rows
 from migration_assets.state import LocalState
 from migration_assets.step import drift_of
-from migration_assets.target import ddl, ledger
+from migration_assets.target import ledger
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -100,15 +101,20 @@ def make(
         names = allocate(catalog.tables, settings.targets)
         known = _ask(settings, target, absent, shapes, names)
         plans = [_plan(settings, cut, table, known) for table in shapes]
-    return Plan(
+    plan = Plan(
         source=str(settings.source),
         note=known.note,
         answered=known.answered,
         tables=tuple(
             replace(plan, left_out=(*plan.left_out, *left_out[plan.table])) for plan in plans
         ),
-        left_out={name: _left_out(settings, name, why) for name, why in wanted.left_out.items()},
+        left_out={
+            name: _left_out(settings, name, why)
+            for name, why in wanted.left_out.items()
+            if name not in catalog.views
+        },
     )
+    return with_deferred(plan, shapes, catalog.views, target if known.answered else None)
 
 
 def _left_out(settings: Settings, name: str, reason: str) -> str:
@@ -210,7 +216,6 @@ def _plan(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> Ta
 
 def _new(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> TablePlan:
     mapping, census = propose_for(settings, cut, table, target_schema=settings.target_schema)
-    statements = [ddl.create_table(mapping, lines=True), *ddl.create_indexes(mapping)]
     taken = (mapping.target_schema, mapping.target_table) in known.there
     return _counted(
         settings,
@@ -224,8 +229,9 @@ def _new(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> Tab
             key=mapping.key,
             key_reason=key_reason(table, mapping, census, settings.override(table.name)),
             columns=columns(mapping),
-            ddl=tuple(statement.as_string(None) for statement in statements),
+            ddl=first_load(mapping),
             left_out=mapping.notes,
+            mapping=mapping,
             problems=(f"{_name(mapping)} exists on the target already: rename or drop it there",)
             if taken
             else (),
@@ -248,6 +254,7 @@ def _sealed(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> 
         key_reason="sealed by the first load",
         columns=columns(mapping),
         left_out=mapping.notes,
+        mapping=mapping,
         problems=tuple(problems),
     )
     return plan if drift else _counted(settings, cut, table, mapping, plan)

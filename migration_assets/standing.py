@@ -4,6 +4,7 @@ Everything here only reads, at the source's cuts and at the target.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any, LiteralString, NamedTuple
 
@@ -14,6 +15,7 @@ from migration_assets.findings import (
     Inspection,
     RoundTrip,
     Verified,
+    Violation,
 )
 from migration_assets.model import (
     Cut,
@@ -27,6 +29,7 @@ from migration_assets.report.status import Status, status
 from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import select
 from migration_assets.source.reader import catalog_in, table_in
+from migration_assets.source.violations import violating_rows
 from migration_assets.step import ROUNDS, Migration, cut_for, drift_of, overtaken
 from migration_assets.target import ledger
 from migration_assets.target.connection import Connection, connect, transaction, translated
@@ -174,12 +177,23 @@ def _inspect(
 ) -> Inspection:
     newest, drift = _drift(migration, found.mapping)
     schema = compare_schema(connection, found.mapping, cut_week=newest, drift=drift)
+    schema = replace(schema, violations=_violations(found))
     return Inspection(
         week=found.head.week,
         mapping=found.mapping,
         round_trip=read_back or _read_back(connection, found),
         schema=schema,
         foreign_keys=_foreign_keys(migration, connection, found),
+    )
+
+
+def _violations(found: _AtHead) -> tuple[Violation, ...]:
+    """Name the deferred constraints that rows of the head's cut violate."""
+    counted = violating_rows(found.cut, found.shape, found.mapping)
+    return tuple(
+        Violation(constraint=f"{o.kind} {o.name} ({o.original})", rows=rows)
+        for o, rows in counted.items()
+        if rows != 0
     )
 
 

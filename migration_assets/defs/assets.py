@@ -4,6 +4,7 @@ from datetime import date
 
 import dagster as dg
 
+from migration_assets.deferring import deferred_at
 from migration_assets.errors import MigrationError, TargetUnreachableError, TransientError
 from migration_assets.source.catalog import read_catalog, remember, select
 from migration_assets.source.connection import open_cut
@@ -117,13 +118,16 @@ def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefiniti
     ) -> dg.MaterializeResult:
         try:
             bootstrap(migration)
-            drift = schema_drift(migration, date.fromisoformat(context.partition_key))
+            week = date.fromisoformat(context.partition_key)
+            drift = schema_drift(migration, week)
+            later = deferred_at(migration, week)
         except MigrationError as error:
             raise failure(error) from error
         return dg.MaterializeResult(
             metadata={
                 "tables_with_drift": len(drift),
                 "drift": dg.MetadataValue.json(drift),
+                "made_at_the_cutover": dg.MetadataValue.json(later),
             }
         )
 

@@ -119,7 +119,7 @@ class Translator:
 
     def __init__(self, resolve: Resolve) -> None:
         self.resolve = resolve
-        self._rules: dict[type[exp.Expr], Callable[[exp.Expr], Typed]] = {
+        self.rules: dict[type[exp.Expr], Callable[[exp.Expr], Typed]] = {
             exp.Paren: lambda node: self._bracketed(node.this),
             exp.Column: self._column,
             exp.Literal: _literal,
@@ -131,7 +131,7 @@ class Translator:
             exp.Or: lambda node: self._joined(node, "OR"),
             exp.Not: self._not,
             exp.Is: self._is,
-            exp.In: self._in,
+            exp.In: self.listed,
             exp.Between: self._between,
             exp.Like: lambda node: self._like(node, escape=""),
             exp.Escape: self._escape,
@@ -151,7 +151,7 @@ class Translator:
             return compare(_COMPARISONS[type(node)], *pair)
         if type(node) in _ARITHMETIC:
             return self._arithmetic(node)
-        rule = self._rules.get(type(node))
+        rule = self.rules.get(type(node))
         return rule(node) if rule else functions.call(node, self.translate)
 
     def _bracketed(self, node: exp.Expr) -> Typed:
@@ -192,7 +192,8 @@ class Translator:
             return _condition(f"({as_condition(left)} IS {'TRUE' if right.this else 'FALSE'})")
         return compare("IS NOT DISTINCT FROM", left, self.translate(right))
 
-    def _in(self, node: exp.Expr) -> Typed:
+    def listed(self, node: exp.Expr) -> Typed:
+        """Translate IN over a list."""
         members = node.expressions
         if not members or node.args.get("query") or node.args.get("field"):
             raise UntranslatableError("IN over another query")
@@ -390,6 +391,14 @@ def _same_type(left: Typed, right: Typed, sign: str) -> str:
     if len(affinities) > 1 or (sign not in _EQUALITIES and not ordered):
         raise UntranslatableError("a comparison whose result differs on the target")
     return right.sql
+
+
+def keeps_order(found: Typed) -> bool:
+    """Tell whether values stand in the order that SQLite has them in."""
+    if found.shape is not Shape.CONVERTED:
+        return True
+    kind = found.operand.column.type.kind if found.operand else None
+    return kind in _ORDERED and not found.collation
 
 
 def _collation(left: Typed, right: Typed) -> str:

@@ -295,12 +295,16 @@ def _schema(found: SchemaCheck) -> Result:
             "columns": found.columns,
             "indexes": found.indexes,
             "differing_objects": len(found.findings),
+            "rows_against_later_constraints": sum(v.rows or 0 for v in found.violations),
         },
         texts={
             "newest_cut": found.cut_week.isoformat(),
             "own_objects_of_the_target": ", ".join(found.extras) or "none",
         },
-        lines=tuple(f"{f.what}; to do: {f.to_do}" for f in found.findings),
+        lines=(
+            *(f"{f.what}; to do: {f.to_do}" for f in found.findings),
+            *(f"before the cutover: {v.text}" for v in found.violations),
+        ),
         to_do="; ".join(dict.fromkeys(f.to_do for f in found.findings[:_SHOWN])) or "nothing",
     )
 

@@ -63,15 +63,22 @@ def carried(found: Carried) -> dict[str, Any]:
 def plan(found: Plan) -> dict[str, Any]:
     """Return a whole plan; its tables say what `TablePlan` does."""
     tables = [
-        {**dataclasses.asdict(table), "head": _day(table.head), "stops": list(table.stops)}
+        {
+            **dataclasses.asdict(dataclasses.replace(table, mapping=None)),
+            "head": _day(table.head),
+            "stops": list(table.stops),
+        }
         for table in found.tables
     ]
+    for table in tables:
+        del table["mapping"]  # its columns, key and DDL are there already
     return {
         "source": found.source,
         "target": {"answered": found.answered, "note": found.note},
         "stopped": found.stopped,
         "tables": tables,
         "left_out": dict(found.left_out),
+        "views": [dataclasses.asdict(view) for view in found.views],
     }
 
 

@@ -29,6 +29,29 @@ class PlannedColumn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedObject:
+    """What is made at the cutover; `problem` says why it can't be, as far as is known now.
+
+    `tried` tells whether the target took it, or refused it, on empty copies of the tables.
+    """
+
+    kind: str
+    name: str
+    definition: str
+    original: str
+    problem: str
+    tried: bool
+
+    @property
+    def text(self) -> str:
+        """Say it for people."""
+        said = "the target takes it" if self.tried else "not tried: the target was not asked"
+        if self.problem:
+            return f"{self.kind} {self.name} can't be made: {self.problem}; it is {self.original}"
+        return f"{self.kind} {self.name}: {self.definition}; {said}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unfit:
     """Rows that will be quarantined: how many, why by column, the keys of the first few.
 
@@ -53,8 +76,8 @@ class TablePlan:
 
     `state` is `new` (the first load makes the table with `ddl`), `sealed` (it stands at `head` with
     this mapping already) or `refused` (`problems` say why). `rows` and `unfit` are None where they
-    could not be counted; `left_out` names what of the table isn't carried. Any of `problems` stops
-    the next load.
+    could not be counted; `left_out` names what of the table isn't carried, `deferred` what is made
+    at the cutover. Any of `problems` stops the next load. `mapping` is None where it is refused.
     """
 
     table: str
@@ -68,7 +91,9 @@ class TablePlan:
     rows: int | None = None
     unfit: Unfit | None = None
     left_out: tuple[str, ...] = ()
+    deferred: tuple[PlannedObject, ...] = ()
     problems: tuple[str, ...] = ()
+    mapping: TableMapping | None = field(default=None, repr=False)
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -84,13 +109,17 @@ class TablePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The whole plan; `note` says what is known of the target, `left_out` why by object."""
+    """The whole plan; `note` says what is known of the target, `left_out` why by object.
+
+    `views` are made at the cutover.
+    """
 
     source: str
     note: str
     answered: bool
     tables: tuple[TablePlan, ...]
     left_out: Mapping[str, str]
+    views: tuple[PlannedObject, ...] = ()
 
     @property
     def stopped(self) -> bool:

@@ -17,6 +17,10 @@ def print_plan(plan: Plan, console: Console) -> None:
     for table in plan.tables:
         console.print()
         _print_table(table, console)
+    if plan.views:
+        console.print("\nviews, made at the cutover", style="bold")
+        for view in plan.views:
+            console.print(f"  {view.text}", markup=False, soft_wrap=True)
     if plan.left_out:
         console.print("\nleft out", style="bold")
         for name, reason in plan.left_out.items():
@@ -42,6 +46,8 @@ def _print_table(table: TablePlan, console: Console) -> None:
     _print_unfit(table, console)
     for left in table.left_out:
         console.print(f"  left out: {left}", markup=False, soft_wrap=True)
+    for later in table.deferred:
+        console.print(f"  at the cutover: {later.text}", markup=False, soft_wrap=True)
     for statement in table.ddl:
         console.print(f"{statement};", style="dim", markup=False, soft_wrap=True)
 

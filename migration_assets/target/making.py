@@ -30,12 +30,12 @@ from migration_assets.verify import digest_sql
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html). All else is the server's state.
 _ITS_OWN_FAULT = frozenset({"0A", "22", "23", "2B", "42", "54"})
 _NOT_ALLOWED = "42501"
-_TRIED = "tried"
+_TRIED = "tried by migration_assets"  # not a name that a table of the source has on the target
 
 
 def make_table(connection: Connection, mapping: TableMapping, table: SourceTable) -> TableMapping:
     """Make the table for rows that are staged; return its mapping without what was refused."""
-    refused = _refused_columns(connection, mapping, table)
+    refused = refused_columns(connection, mapping, table)
     taken = objects.without(mapping, refused)
     refused += _differing(connection, taken, table)
     mapping = sealed(objects.without(mapping, refused)) if refused else mapping
@@ -74,7 +74,7 @@ def attempt(
     return ""
 
 
-def _refused_columns(
+def refused_columns(
     connection: Connection, mapping: TableMapping, table: SourceTable
 ) -> list[DeferredObject]:
     """Return the defaults and expressions that the server refuses; mostly none, in one attempt."""

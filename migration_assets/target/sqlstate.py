@@ -38,7 +38,7 @@ _HINTS = {
     "25006": "the target is read-only: connect to the writer",
 }
 # Classes whose primary message names objects and limits but never quotes a value.
-_SAFE_CLASSES = ("08", "23", "28", "3D", "40", "42", "53", "54", "55", "57")
+_SAFE_CLASSES = ("08", "0A", "23", "28", "3D", "40", "42", "53", "54", "55", "57")
 
 
 def is_transient(error: psycopg.Error) -> bool:

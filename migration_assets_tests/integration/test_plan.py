@@ -5,15 +5,17 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
 from migration_assets import planning
 from migration_assets.errors import GuardError, SettingsError, SourceError, StateError
 from migration_assets.report.plan import NEW, REFUSED, SEALED, Plan, TablePlan
-from migration_assets.report.plan_text import ddl_text
+from migration_assets.report.plan_text import ddl_text, print_plan
 from migration_assets.step import Migration
 from migration_assets.target.connection import target_of
 from migration_assets_tests.fixtures_migration import (
@@ -23,6 +25,7 @@ from migration_assets_tests.fixtures_migration import (
     migration_of,
     on_target,
     run_week,
+    snapshot,
     target_rows,
     week,
 )
@@ -284,38 +287,94 @@ def test_a_table_that_cannot_be_carried_is_refused_by_name(make_migration: MakeM
     assert {found["orders"].state, found["customers"].state} == {NEW}
 
 
+LATER = """
+CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT);
+CREATE TABLE t (
+    id INTEGER PRIMARY KEY, a INTEGER REFERENCES a (id) ON DELETE CASCADE, n INTEGER DEFAULT 5,
+    "CHECK (" VARCHAR(5), -- CHECK (no)
+    g AS (n * 2), r REAL AS (round(n)), d DATE, y TEXT AS (strftime('%Y', d)),
+    gone INTEGER REFERENCES nowhere (id), CHECK (n > 0), CHECK (round(n) < 9)
+);
+CREATE INDEX t_some ON t (n) WHERE n > 3;
+CREATE TRIGGER t_after AFTER INSERT ON t BEGIN SELECT 1; END;
+CREATE TABLE tmp_x (a);
+CREATE VIEW v AS SELECT n AS "N" FROM t;
+CREATE VIEW w AS SELECT n, count(*) FROM t;
+CREATE VIEW x AS SELECT round(n) FROM t;
+INSERT INTO t (id, d) VALUES (1, '2026-01-01');
+"""
+
+
 def test_what_is_left_out_is_named_with_the_reason(make_migration: MakeMigration) -> None:
-    """Whole objects, and what of a table is not carried yet; nothing is dropped in silence."""
-    migration = make_migration(
-        """
-        CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT);
-        CREATE TABLE t (
-            id INTEGER PRIMARY KEY, a INTEGER REFERENCES a (id), n INTEGER DEFAULT 5,
-            "CHECK (" TEXT, -- CHECK (no)
-            g AS (n * 2), CHECK (n > 0), CHECK (n < 9)
-        );
-        CREATE INDEX t_some ON t (n) WHERE n > 3;
-        CREATE TRIGGER t_after AFTER INSERT ON t BEGIN SELECT 1; END;
-        CREATE TABLE tmp_x (a);
-        CREATE VIEW v AS SELECT 1;
-        """,
-        exclude=("tmp_*",),
-    )
+    """Whole objects, and what of a table is not carried; nothing is dropped in silence."""
+    migration = make_migration(LATER, exclude=("tmp_*",))
     found = plan(migration)
-    assert found.left_out == {
-        "tmp_x": "excluded by the settings",
-        "v": "a view: it holds no rows",
-    }
+    assert found.left_out == {"tmp_x": "excluded by the settings"}
     tables = {t.table: t for t in found.tables}
-    assert tables["a"].left_out == ("AUTOINCREMENT: no sequence is made yet",)
-    assert tables["t"].left_out == (
-        "index t_some is not carried: a partial index",
-        "foreign key (a) → a: not created yet",
-        "2 CHECKs: not created yet",
-        "default of n: not created yet",
-        "generated g: carried as a plain column of values",
-        "trigger t_after: not carried",
-    )
+    assert (tables["a"].left_out, tables["a"].deferred) == ((), ())
+    assert [left.partition(":")[0] for left in tables["t"].left_out] == [
+        "generated y (strftime('%Y', d))",
+        "generated r (round(n))",
+        "trigger t_after",
+    ]
+    assert "immutable" in tables["t"].left_out[0]
+    assert tables["t"].left_out[1].endswith("ROUND has no rule")
+
+
+def test_what_is_made_at_the_cutover_is_tried_now(make_migration: MakeMigration) -> None:
+    """On empty copies that are gone afterwards; what fails is named with its own text."""
+    migration = make_migration(LATER, exclude=("tmp_*",))
+    found = plan(migration)
+    (later,) = [t.deferred for t in found.tables if t.table == "t"]
+    assert [(o.kind, o.name, o.definition, o.problem) for o in later] == [
+        ("check", "t_check1", 'CHECK (("n" > 0))', ""),
+        ("check", "t_check2", "", "ROUND has no rule"),
+        ("foreign key", "t_gone_fkey", "", "the source has no table nowhere"),
+        (
+            "foreign key",
+            "t_a_fkey",
+            'FOREIGN KEY ("a") REFERENCES "a" ("id") ON DELETE CASCADE',
+            "",
+        ),
+        ("length", "check (", "varchar(5)", ""),
+    ]
+    assert all(o.tried for o in later)
+    views = {v.name: v.problem for v in found.views}
+    assert views["v"] == ""
+    assert "must appear in the GROUP BY clause" in views["w"]
+    assert views["x"] == "ROUND has no rule"
+    assert snapshot(migration) == {}
+    console = Console(file=StringIO(), width=200)
+    print_plan(found, console)
+    said = cast("StringIO", console.file).getvalue()
+    assert 'at the cutover: check t_check1: CHECK (("n" > 0)); the target takes it' in said
+    assert "check t_check2 can't be made: ROUND has no rule; it is round(n) < 9" in said
+    assert 'view v: SELECT "t"."n" AS "n" FROM "t" AS "t"; the target takes it' in said
+
+
+def test_without_a_target_nothing_is_tried(make_migration: MakeMigration) -> None:
+    """What can be said without one is said."""
+    migration = make_migration(LATER)
+    found = planning.make(migration.settings, None, absent="no target")
+    (later,) = [t.deferred for t in found.tables if t.table == "t"]
+    assert later[0].text.endswith("not tried: the target was not asked")
+    assert not any(o.tried for o in (*later, *found.views))
+
+
+def test_a_loaded_table_is_planned_as_it_was_made(make_migration: MakeMigration) -> None:
+    """What the server refused at the first load stays listed, and what is deferred is tried."""
+    migration = make_migration(LATER)
+    load_week(migration, 1)
+    (found,) = [t for t in plan(migration).tables if t.table == "t"]
+    assert found.state == SEALED
+    assert any("immutable" in left for left in found.left_out)
+    assert [o.kind for o in found.deferred] == [
+        "check",
+        "check",
+        "foreign key",
+        "foreign key",
+        "length",
+    ]
 
 
 def test_a_copy_that_would_not_fit_on_the_disk_is_not_begun(

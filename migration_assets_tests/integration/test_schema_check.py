@@ -1,5 +1,8 @@
 """The target's catalogue is compared with the sealed mapping, the newest cut's columns too."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from migration_assets import standing, step
@@ -187,3 +190,44 @@ def test_a_mended_target_loads_on(migration: Migration) -> None:
     change(migration, "INSERT INTO item VALUES (3, 'c', 'C', 2, NULL)")
     load_week(migration, 2)
     assert_equal(migration)
+
+
+LIMITED = """
+CREATE TABLE item (id INTEGER PRIMARY KEY, code VARCHAR(3), n INTEGER CHECK (n > 0),
+    CHECK (n < 9 -- a comment
+    ), CHECK (length(code) > 0 OR code IS NULL));
+PRAGMA ignore_check_constraints = ON;
+INSERT INTO item VALUES (1, 'abc', 1), (2, 'abcd', 0), (3, 'äöüß', NULL), (4, '', 20), (5, NULL, 0);
+"""
+
+
+def test_rows_against_later_constraints_are_counted(make_migration: MakeMigration) -> None:
+    """At the source, by SQLite itself; they are no difference from the mapping."""
+    made = make_migration(LIMITED)
+    load_week(made, 1)
+    found = schema(made)
+    assert found.holds
+    assert {v.constraint: v.rows for v in found.violations} == {
+        "length code (code VARCHAR(3))": 2,
+        "check item_check1 (n > 0)": 2,
+        "check item_check2 (n < 9 -- a comment)": 1,
+        "check item_check3 (length(code) > 0 OR code IS NULL)": 1,
+    }
+
+
+def test_a_check_over_the_applications_own_function_is_said_not_to_be_counted(
+    make_migration: MakeMigration,
+) -> None:
+    """The others are counted all the same."""
+    made = make_migration("CREATE TABLE item (id INTEGER PRIMARY KEY, code VARCHAR(1))")
+    with closing(sqlite3.connect(made.settings.source)) as connection, connection:
+        connection.execute("INSERT INTO item VALUES (1, 'ab')")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, '(1))', '(1), CHECK (own(code)))')"
+        )
+    load_week(made, 1)
+    assert [v.text for v in schema(made).violations] == [
+        "check item_check1 (own(code)): the rows that violate it can't be counted",
+        "length code (code VARCHAR(1)): 1 rows at the source violate it",
+    ]

@@ -14,6 +14,7 @@ from migration_assets.findings import (
     Proof,
     RoundTrip,
     SchemaCheck,
+    Violation,
 )
 from migration_assets.model import SourceForeignKey, TableMapping
 from migration_assets.report.checks import (
@@ -116,7 +117,12 @@ def test_numbers_are_whole_so_that_they_plot() -> None:
         "sampled_rows_read": 998,
         "differing_rows": 0,
     }
-    assert found[SCHEMA].numbers == {"columns": 12, "indexes": 3, "differing_objects": 0}
+    assert found[SCHEMA].numbers == {
+        "columns": 12,
+        "indexes": 3,
+        "differing_objects": 0,
+        "rows_against_later_constraints": 0,
+    }
     assert set(found[FOREIGN_KEYS].numbers.values()) == {0, 1}
 
 
@@ -162,6 +168,22 @@ def test_keys_stay_out_where_they_are_not_to_be_shown() -> None:
         *inspected(hidden, round_trip=read_back)[ROUND_TRIP].lines,
     ]
     assert shown == ["differs (amount)", "differs (amount)"]
+
+
+def test_rows_against_a_constraint_of_the_cutover_are_named_and_nothing_is_red() -> None:
+    """They are the source's, and there is time until the cutover."""
+    violations = (
+        Violation(constraint="length code (code VARCHAR(3))", rows=1200),
+        Violation(constraint="check t_check1 (own(a))", rows=None),
+    )
+    schema = dataclasses.replace(INSPECTION.schema, violations=violations)
+    result = inspected(schema=schema)[SCHEMA]
+    assert result.passed
+    assert result.numbers["rows_against_later_constraints"] == 1200
+    assert result.lines == (
+        "before the cutover: length code (code VARCHAR(3)): 1,200 rows at the source violate it",
+        "before the cutover: check t_check1 (own(a)): the rows that violate it can't be counted",
+    )
 
 
 def test_lines_are_bounded_and_say_how_many_are_left_out() -> None:
