@@ -40,6 +40,7 @@ from migration_assets.report.plan import (
     TablePlan,
     Unfit,
     columns,
+    counted_columns,
     key_reason,
 )
 from migration_assets.settings import Settings
@@ -223,7 +224,7 @@ def _new(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> Tab
             target=_name(mapping),
             key=mapping.key,
             key_reason=key_reason(table, mapping, census, settings.override(table.name)),
-            columns=columns(mapping),
+            columns=counted_columns(table, mapping, census, show_keys=settings.show_keys),
             ddl=tuple(statement.as_string(None) for statement in statements),
             left_out=mapping.notes,
             problems=(f"{_name(mapping)} exists on the target already: rename or drop it there",)
