@@ -41,6 +41,7 @@ from migration_assets.report.plan import (
     TablePlan,
     Unfit,
     columns,
+    counted_columns,
     key_reason,
 )
 from migration_assets.settings import Settings
@@ -228,7 +229,7 @@ def _new(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> Tab
             target=_name(mapping),
             key=mapping.key,
             key_reason=key_reason(table, mapping, census, settings.override(table.name)),
-            columns=columns(mapping),
+            columns=counted_columns(table, mapping, census, show_keys=settings.show_keys),
             ddl=first_load(mapping),
             left_out=mapping.notes,
             mapping=mapping,

@@ -171,13 +171,18 @@ class Settings(BaseModel):
         return placed
 
 
+def file_of(environment: Mapping[str, str], folder: Path) -> Path:
+    """Return the settings file, which may not be there: the one that is named, or the folder's."""
+    return Path(environment.get("MIGRATION_CONFIG") or folder / CONFIG_FILE)
+
+
 def load(environment: Mapping[str, str], folder: Path) -> Settings:
     """Read the settings. `folder` is where `migration.yaml` is looked for.
 
     Relative paths in the file start at the file's folder. Raises `SettingsError`.
     """
     named = environment.get("MIGRATION_CONFIG")
-    file = Path(named) if named else folder / CONFIG_FILE
+    file = file_of(environment, folder)
     found = settings_file.read(file) if named or file.exists() else None
     fields: dict[str, Any] = dict(found.values) if found else {}
     for name in ("source", "state"):

@@ -76,6 +76,15 @@ def parse(file: Path, text: str) -> SettingsFile:
         ) from None
 
 
+def compose(text: str) -> yaml.Node | None:
+    """Return what YAML finds in a text, with its places; None for a text without settings."""
+    loader: Any = yaml.SafeLoader(text)  # whose methods have no types
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
 def _parse(file: Path, text: str) -> SettingsFile:
     loader: Any = yaml.SafeLoader(text)  # its constructor's methods have no types
     try:

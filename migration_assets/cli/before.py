@@ -95,19 +95,30 @@ def plan(
     ddl: Annotated[
         bool, typer.Option("--ddl", metavar="", help="Print only the DDL of the first loads.")
     ] = False,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write", metavar="", help="Add the proposed mapping to migration.yaml, to be pinned."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what will be done, before anything is: keys, types, DDL, rows that will not fit.
 
-    Leaves nothing behind: the source is copied to a temporary folder, the target is only read.
-    Ends with 1 where a table's load would be stopped as things stand.
+    Leaves nothing behind: the source is copied to a temporary folder, the target is only read, and
+    migration.yaml is changed with `--write` alone. Ends with 1 where a table's load would be
+    stopped as things stand.
     """
     from migration_assets.cli.choices import known_tables, settings_here
+    from migration_assets.pinning import require_file
+    from migration_assets.pinning import write as pin
     from migration_assets.planning import make
     from migration_assets.report import documents, plan_text, terminal
+    from migration_assets.settings import file_of
 
     with answering(as_json=as_json) as answer:
         settings = settings_here()
+        file = require_file(file_of(os.environ, Path.cwd())) if write else None
         target, absent = _target_to_ask(settings)
         made = make(
             settings,
@@ -115,15 +126,18 @@ def plan(
             absent=absent,
             choose=lambda names: known_tables(table, names) or names,
         )
+        pinned = pin(file, made) if file else None
         if as_json:
-            answer.document = documents.plan(made)
+            answer.document = documents.plan(made, pinned)
         elif ddl:
             typer.echo("\n".join(plan_text.ddl_text(made)))
             for found in made.tables:
                 for stop in found.stops:
                     typer.echo(f"{found.table} would be stopped: {stop}", err=True)
+            for line in plan_text.pinned_text(pinned) if pinned else ():
+                typer.echo(line, err=True)
         else:
-            plan_text.print_plan(made, terminal.console())
+            plan_text.print_plan(made, terminal.console(), pinned)
         if made.stopped:
             raise typer.Exit(FAILED)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from migration_assets.report.answers import Carried, TableProof
 from migration_assets.report.checkup import Check, healthy
-from migration_assets.report.plan import Plan
+from migration_assets.report.plan import Pinned, Plan
 from migration_assets.report.status import Status
 
 
@@ -60,8 +60,8 @@ def carried(found: Carried) -> dict[str, Any]:
     }
 
 
-def plan(found: Plan) -> dict[str, Any]:
-    """Return a whole plan; its tables say what `TablePlan` does."""
+def plan(found: Plan, pinned: Pinned | None = None) -> dict[str, Any]:
+    """Return a whole plan; its tables say what `TablePlan` does. `written` is null without one."""
     tables = [
         {
             **dataclasses.asdict(dataclasses.replace(table, mapping=None)),
@@ -79,6 +79,13 @@ def plan(found: Plan) -> dict[str, Any]:
         "tables": tables,
         "left_out": dict(found.left_out),
         "views": [dataclasses.asdict(view) for view in found.views],
+        "written": None
+        if pinned is None
+        else {
+            "file": str(pinned.file),
+            "tables": list(pinned.tables),
+            "not_written": dict(pinned.left),
+        },
     }
 
 

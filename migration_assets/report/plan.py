@@ -1,24 +1,50 @@
 """What a migration will do, table by table, before anything is done."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 
-from migration_assets.mapping.types import KEY_KINDS
+from migration_assets.mapping.offers import Offer, encoding_of, offers
+from migration_assets.mapping.types import KEY_KINDS, compared
 from migration_assets.model import (
     ColumnCensus,
+    Policy,
     SourceIndex,
     SourceTable,
     TableMapping,
     TableOverride,
+    TargetType,
 )
 
 NEW, SEALED, REFUSED = "new", "sealed", "refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the census found in a column: NULLs, values by storage class and by encoding.
+
+    `longest` is in bytes. `lowest` and `highest`, of its numbers, and `examples`, keys of values
+    that don't fit, are empty where keys are not to be shown.
+    """
+
+    nulls: int
+    classes: Mapping[str, int]
+    encodings: Mapping[str, int]
+    longest: int | None = None
+    lowest: float | None = None
+    highest: float | None = None
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedColumn:
-    """A column of the source, what it becomes, and on what evidence."""
+    """A column of the source, what it becomes, and on what evidence.
+
+    `encoding` is how the source writes its values, as the settings name it, '' where there is but
+    one way; `open` tells a column without a value yet. `found` is what its census counted, and
+    `offers` what it could be instead.
+    """
 
     name: str
     declared: str
@@ -26,6 +52,12 @@ class PlannedColumn:
     type: str
     not_null: bool
     evidence: str
+    encoding: str = ""
+    policy: str = Policy.QUARANTINE.value
+    open: bool = False
+    cast: str = ""
+    found: Found | None = None
+    offers: tuple[Offer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +159,15 @@ class Plan:
         return any(table.stops for table in self.tables)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """What was written to a settings file: `tables` got lines, `left` can't have any, and why."""
+
+    file: Path
+    tables: tuple[str, ...]
+    left: Mapping[str, str]
+
+
 def columns(mapping: TableMapping) -> tuple[PlannedColumn, ...]:
     """Return the columns of a mapping for a plan."""
     return tuple(
@@ -137,8 +178,43 @@ def columns(mapping: TableMapping) -> tuple[PlannedColumn, ...]:
             type=c.type.sql,
             not_null=c.not_null,
             evidence=c.evidence,
+            encoding=encoding_of(c.type),
+            policy=c.policy.value,
+            open=c.open,
+            cast=c.cast,
         )
         for c in mapping.columns
+    )
+
+
+def counted_columns(
+    table: SourceTable,
+    mapping: TableMapping,
+    census: Mapping[str, ColumnCensus],
+    *,
+    show_keys: bool,
+) -> tuple[PlannedColumn, ...]:
+    """Return the columns of a proposed mapping with what the census found in them."""
+    members = compared(table)
+    return tuple(
+        replace(
+            planned,
+            found=_found(census[c.name], c.type, show_keys=show_keys),
+            offers=offers(c.type, census[c.name], compared=c.name in members),
+        )
+        for planned, c in zip(columns(mapping), mapping.columns, strict=True)
+    )
+
+
+def _found(census: ColumnCensus, kind: TargetType, *, show_keys: bool) -> Found:
+    return Found(
+        nulls=census.nulls,
+        classes=dict(census.classes),
+        encodings=dict(census.encodings),
+        longest=census.longest,
+        lowest=census.lowest if show_keys else None,
+        highest=census.highest if show_keys else None,
+        examples=census.offenders.get(kind, ()) if show_keys else (),
     )
 
 

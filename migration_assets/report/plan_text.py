@@ -6,11 +6,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from migration_assets.report.plan import NEW, REFUSED, Plan, TablePlan
+from migration_assets.model import Policy
+from migration_assets.report.plan import NEW, REFUSED, Pinned, Plan, PlannedColumn, TablePlan
+from migration_assets.settings_edit import scalar
 
 
-def print_plan(plan: Plan, console: Console) -> None:
-    """Print every table with its key, columns, misfits and DDL, then what is left out."""
+def print_plan(plan: Plan, console: Console, pinned: Pinned | None = None) -> None:
+    """Print every table with its key, columns, misfits and DDL, then what is left out.
+
+    At the end stands what was written to the settings file, if that was asked for.
+    """
     console.print(f"source {plan.source}", markup=False, soft_wrap=True)
     style = "" if plan.answered else "yellow"
     console.print(plan.note, markup=False, soft_wrap=True, style=style)
@@ -27,7 +32,22 @@ def print_plan(plan: Plan, console: Console) -> None:
             console.print(f"  {name}: {reason}", markup=False, soft_wrap=True)
     console.print()
     console.print(_sum(plan), markup=False, soft_wrap=True)
-    console.print("nothing was changed; no copy was kept", style="dim")
+    if pinned is None:
+        console.print("nothing was changed; no copy was kept", style="dim")
+    else:
+        for line in pinned_text(pinned):
+            console.print(line, markup=False, soft_wrap=True)
+
+
+def pinned_text(pinned: Pinned) -> Iterator[str]:
+    """Yield what was written to the settings file, and what could not be."""
+    if pinned.tables:
+        yield f"written: {pinned.file}: {', '.join(pinned.tables)}"
+        yield "to do: read what is written under `tables`, and change what you know better"
+    else:
+        yield f"nothing to write: {pinned.file} says it all"
+    for table, why in pinned.left.items():
+        yield f"not written: {table}: {' '.join(why.split())}"
 
 
 def _print_table(table: TablePlan, console: Console) -> None:
@@ -58,8 +78,34 @@ def _columns(table: TablePlan) -> Table:
         grid.add_column(heading, overflow="fold")
     for c in table.columns:
         kind = f"{c.target} {c.type}{' NOT NULL' if c.not_null else ''}"
-        grid.add_row(*map(escape, (c.name, c.declared, kind, c.evidence)))
+        policy = "" if c.policy == Policy.QUARANTINE else f"\npolicy: {c.policy}"
+        cast = f"\ncast: {c.cast}" if c.cast else ""
+        evidence = "\n".join((c.evidence, *details(c)))
+        grid.add_row(*map(escape, (c.name, c.declared, f"{kind}{policy}{cast}", evidence)))
     return grid
+
+
+def details(column: PlannedColumn) -> Iterator[str]:
+    """Yield what else is known of a column: what its values are like, and what it could be."""
+    found = column.found
+    if found is not None:
+        facts = [f"{found.nulls:,} NULL"] if found.nulls else []
+        if found.lowest is not None:
+            facts.append(f"from {found.lowest} to {found.highest}")
+        if found.longest is not None:
+            facts.append(f"up to {found.longest:,} bytes")
+        if facts:
+            yield ", ".join(facts)
+        if found.examples:
+            yield f"don't fit, such as: {'; '.join(found.examples)}"
+    for offer in column.offers:
+        yield f"{offer.values:,} look like {said(offer.type, offer.encoding)}"
+
+
+def said(kind: str, encoding: str) -> str:
+    """Return a type as the settings say it."""
+    quoted = scalar(kind)
+    return f"{{type: {quoted}, encoding: {scalar(encoding)}}}" if encoding else f"type: {quoted}"
 
 
 def _print_unfit(table: TablePlan, console: Console) -> None:
