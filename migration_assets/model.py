@@ -308,6 +308,11 @@ class ColumnMapping:
     identity: bool = False
     cast: str = ""
 
+    @property
+    def stored_as(self) -> str:
+        """The declaration that values go back through; a cast's value has none, so no affinity."""
+        return "" if self.cast else self.declared
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexMapping:
@@ -368,6 +373,11 @@ class TableMapping:
         """Positions of the key's columns among `columns`."""
         places = {c.name: i for i, c in enumerate(self.columns)}
         return tuple(places[name] for name in self.key)
+
+    @property
+    def casts(self) -> tuple[str, ...]:
+        """The casts of its columns, in their order: what is read beside a row's own values."""
+        return tuple(c.cast for c in self.columns if c.cast)
 
     def column(self, name: str) -> ColumnMapping:
         """Return the mapping of a source column that is known to be there."""

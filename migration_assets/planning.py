@@ -25,7 +25,7 @@ from migration_assets.errors import (
 )
 from migration_assets.mapping.names import TableNames, allocate
 from migration_assets.mapping.overrides import check_tables
-from migration_assets.mapping.rows import RowFitter, key_text
+from migration_assets.mapping.rows import key_text
 from migration_assets.model import (
     Cut,
     Head,
@@ -49,7 +49,7 @@ from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import read_catalog, select
 from migration_assets.source.connection import open_cut
 from migration_assets.source.declared import not_carried
-from migration_assets.source.reader import rows
+from migration_assets.source.reader import fitted_rows
 from migration_assets.state import LocalState
 from migration_assets.step import drift_of
 from migration_assets.target import ledger
@@ -265,13 +265,11 @@ def _counted(
     settings: Settings, cut: Cut, table: SourceTable, mapping: TableMapping, plan: TablePlan
 ) -> TablePlan:
     """Return the plan with its rows counted, and those that don't fit."""
-    fit = RowFitter(mapping)
     count = unfit = 0
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     keys: list[str] = []
-    for row in rows(cut, table):
+    for row, (_, misfits) in fitted_rows(cut, table, mapping):
         count += 1
-        misfits = fit(row).misfits
         if not misfits:
             continue
         unfit += 1

@@ -19,7 +19,6 @@ from migration_assets.errors import (
 )
 from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.names import asset_name
-from migration_assets.mapping.rows import RowFitter
 from migration_assets.model import (
     Cut,
     Delta,
@@ -33,7 +32,7 @@ from migration_assets.settings import Settings
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
-from migration_assets.source.reader import rows, table_in
+from migration_assets.source.reader import fitted_rows, table_in
 from migration_assets.state import State
 from migration_assets.target import ledger
 from migration_assets.target.apply import FOREIGN_WRITES
@@ -365,11 +364,10 @@ def _head_hashes(
     def hashes() -> Iterator[int]:
         cut = cuts.find(migration.state, migration.source, head.cut)
         cuts.check(cut)
-        fit, hasher = RowFitter(mapping), RowHasher(mapping)
-        for row in rows(cut, table_in(cut, mapping.table)):
-            values = fit(row).values
-            if values is not None:
-                yield hasher.row_hash(values)
+        hasher = RowHasher(mapping)
+        for _, fitted in fitted_rows(cut, table_in(cut, mapping.table), mapping):
+            if fitted.values is not None:
+                yield hasher.row_hash(fitted.values)
 
     return hashes
 

@@ -1,6 +1,6 @@
 """Whole rows through a mapping: a target row, or the reasons why there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from migration_assets.mapping.values import fitter
@@ -21,22 +21,30 @@ class FittedRow(NamedTuple):
 
 
 class RowFitter:
-    """Fit rows of one mapping."""
+    """Fit rows of one mapping, as they are read: a row's own values, then those of its casts."""
 
     def __init__(self, mapping: TableMapping) -> None:
         self._mapping = mapping
+        self._has_casts = bool(mapping.casts)
         self._fitters = [fitter(c, in_key=c.name in mapping.key) for c in mapping.columns]
 
     def __call__(self, row: RawRow) -> FittedRow:
         """Convert every value, or name every one that has no place in its column."""
         values: list[TargetValue] = []
         misfits: list[tuple[str, str]] = []
-        for position, (fit, value) in enumerate(zip(self._fitters, row, strict=True)):
+        cells = as_cast(self._mapping, row) if self._has_casts else row
+        for position, (fit, value) in enumerate(zip(self._fitters, cells, strict=True)):
             converted, reason = fit(value)
             values.append(converted)
             if reason:
                 misfits.append((self._mapping.columns[position].name, reason))
         return FittedRow(None, tuple(misfits)) if misfits else FittedRow(tuple(values), ())
+
+    def all(self, rows: Iterable[RawRow]) -> Iterator[tuple[RawRow, FittedRow]]:
+        """Yield each row's own values and what it is on the target, in the order given."""
+        width = len(self._fitters)
+        for row in rows:
+            yield row[:width] if self._has_casts else row, self(row)
 
     def misfit(
         self, row: RawRow, misfits: tuple[tuple[str, str], ...], *, entering: bool
@@ -49,6 +57,13 @@ class RowFitter:
             columns=tuple(column for column, _ in misfits),
             reasons=tuple(reason for _, reason in misfits),
         )
+
+
+def as_cast(mapping: TableMapping, row: RawRow) -> RawRow:
+    """Return a row as it was read with each cast's value in place of its column's own."""
+    casts = iter(row[len(mapping.columns) :])
+    own = zip(mapping.columns, row, strict=False)
+    return tuple(next(casts) if column.cast else value for column, value in own)
 
 
 def key_text(mapping: TableMapping, row: RawRow) -> str:

@@ -203,7 +203,7 @@ def fitter(column: ColumnMapping, *, in_key: bool = False) -> Callable[[SqliteVa
 
     A reason names the storage class and the type, never the value.
     """
-    kind, affinity = column.type, affinity_of(column.declared)
+    kind, affinity = column.type, affinity_of(column.stored_as)
     required = column.not_null or in_key
     missing = Fit(None, "null in a key" if in_key else "null in a column that is NOT NULL")
     nothing = Fit(None, "")

@@ -8,11 +8,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
-from migration_assets.errors import SettingsError
+from migration_assets.errors import SettingsError, SourceError
 from migration_assets.mapping.affinity import affinity_of
+from migration_assets.mapping.expressions import misspelt
 from migration_assets.model import Cut, RawRow, SourceTable, TableOverride
-from migration_assets.source.connection import open_cut, quote, translated
-from migration_assets.source.reader import rows
+from migration_assets.source.connection import quote
+from migration_assets.source.reader import cast_rows, rows
 
 _A_CAST = "an expression over the columns of one row, such as `round(price * 100)`"
 
@@ -25,13 +26,18 @@ def check_casts(table: SourceTable, override: TableOverride) -> None:
     for name, column in override.columns.items():
         if column.cast is None:
             continue
-        problem = _problem(table, column.cast)
+        problem = _problem(table, column.cast) or _unknown(table, column.cast)
         if problem:
             raise SettingsError(
                 what=f"the cast of column {name} of table {table.name} can't be used: {problem}",
                 where=column.where("cast"),
                 expected=_A_CAST,
             )
+
+
+def _unknown(table: SourceTable, expression: str) -> str:
+    names = misspelt(expression, [c.name for c in table.columns])
+    return f'"{names[0]}" is no column; text stands in single quotes' if names else ""
 
 
 def _problem(table: SourceTable, expression: str) -> str:
@@ -50,7 +56,7 @@ def _problem(table: SourceTable, expression: str) -> str:
     return "" if keys == 1 and not partial else "it is more than one expression"
 
 
-def cast_rows(cut: Cut, table: SourceTable, override: TableOverride) -> Iterator[RawRow]:
+def rows_for(cut: Cut, table: SourceTable, override: TableOverride) -> Iterator[RawRow]:
     """Yield every row of the table, with a cast's value in place of its column's own.
 
     Raises `SettingsError` where a cast stops at a value.
@@ -59,33 +65,27 @@ def cast_rows(cut: Cut, table: SourceTable, override: TableOverride) -> Iterator
     if not casts:
         yield from rows(cut, table)
         return
-    selected = ", ".join(
-        f"({casts[c.name]}\n)" if c.name in casts else quote(c.name) for c in table.columns
-    )
-    with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
-        try:
-            yield from connection.execute(f"SELECT {selected} FROM main.{quote(table.name)}")
-        except sqlite3.OperationalError as error:
-            failing = _failing(connection, table, casts)
-            if failing is None:
-                raise
-            raise SettingsError(
-                what=f"the cast of column {failing} of table {table.name} stops at one of the"
-                f" values ({error.sqlite_errorname})",
-                where=override.columns[failing].where("cast"),
-                expected="an expression that has a value, or NULL, for every row",
-            ) from None  # SQLite's own text may hold the value
+    try:
+        yield from cast_rows(cut, table, casts)
+    except SourceError as error:
+        failing = _failing(cut, table, casts)
+        if failing is None:
+            raise
+        name = getattr(error.__cause__, "sqlite_errorname", "no reason given")
+        raise SettingsError(
+            what=f"the cast of column {failing} of table {table.name} stops at one of the values"
+            f" ({name})",
+            where=override.columns[failing].where("cast"),
+            expected="an expression that has a value, or NULL, for every row",
+        ) from None  # SQLite's own text may hold the value
 
 
-def _failing(
-    connection: sqlite3.Connection, table: SourceTable, casts: dict[str, str]
-) -> str | None:
+def _failing(cut: Cut, table: SourceTable, casts: dict[str, str]) -> str | None:
     """Return the column whose cast does not get through all rows."""
     for name, expression in casts.items():
         try:
-            connection.execute(
-                f"SELECT count(({expression}\n)) FROM main.{quote(table.name)}"
-            ).fetchone()
-        except sqlite3.OperationalError:
+            for _ in rows(cut, table, [expression]):
+                pass
+        except SourceError:
             return name
     return None

@@ -15,7 +15,7 @@ from migration_assets.model import (
     TableOverride,
     TargetType,
 )
-from migration_assets.source.casts import cast_rows
+from migration_assets.source.casts import rows_for
 from migration_assets.source.census import count
 
 
@@ -27,7 +27,7 @@ def take_census_for(
     The table is read once more where there are such types that the census itself didn't try.
     """
     shape = _as_stored(table, override)
-    census = count(shape, lambda: cast_rows(cut, table, override))
+    census = count(shape, lambda: rows_for(cut, table, override))
     wanted = {
         column.name: kind
         for column in shape.columns
@@ -69,7 +69,7 @@ def _fits(
     ]
     fits: Counter[str] = Counter()
     if tried:
-        for row in cast_rows(cut, shape, override):
+        for row in rows_for(cut, shape, override):
             for place, name, fit in tried:
                 fits[name] += row[place] is not None and not fit(row[place]).reason
     return fits

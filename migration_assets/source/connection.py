@@ -24,7 +24,7 @@ _DECRYPT = "let its application export a plain copy each week, and name that one
 _CODES = {
     1: (
         "SQLite can't run a statement on it",
-        "a collation, function or extension that only the application has is not carried",
+        "functions and collations of the application are not carried; a `cast` needs a value a row",
     ),
     3: ("permission denied", "run as the owner of the file"),
     8: ("the file can't be read without writing beside it", "run as the owner of the file"),

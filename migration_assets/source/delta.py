@@ -8,12 +8,13 @@ row that stops fitting is a delete that enters quarantine.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 from migration_assets.errors import SourceError
-from migration_assets.mapping.rows import RowFitter
+from migration_assets.mapping.rows import FittedRow, RowFitter
 from migration_assets.model import (
     Change,
     Cut,
@@ -28,12 +29,14 @@ from migration_assets.model import (
 from migration_assets.source.conditions import differs, prepare
 from migration_assets.source.connection import open_cut, quote, translated
 from migration_assets.source.multiset import changed_copies
-from migration_assets.source.reader import RowReader, encoding_in, rows
+from migration_assets.source.reader import RowReader, encoding_in, fitted_rows
 from migration_assets.source.recoded import changed_rows
 from migration_assets.source.unique import require_unique_key
 from migration_assets.verify.digest import RowHasher
 
 Step: TypeAlias = Change | Misfit
+_Pair: TypeAlias = tuple[RawRow | None, RawRow | None]  # of the older and the newer cut
+_Fitted: TypeAlias = tuple[RawRow, FittedRow] | None
 
 # SQLITE_MAX_COLUMN of every distribution's build: what one result may hold
 _RESULT_COLUMNS = 2000
@@ -43,8 +46,8 @@ def everything(cut: Cut, table: SourceTable, mapping: TableMapping) -> Iterator[
     """Yield every row of a cut: an insert if it fits, a misfit if not."""
     require_unique_key(cut, table, mapping)
     fit = RowFitter(mapping)
-    for row in rows(cut, table):
-        yield from _appears(fit, row)
+    for found in fitted_rows(cut, table, mapping):
+        yield _appears(fit, found)
 
 
 def changes(
@@ -54,26 +57,50 @@ def changes(
 
     `scratch` is an empty folder; what a comparison has to count lies there.
     """
+    if mapping.key:
+        require_unique_key(newer, table, mapping)
+        compare = _compared if encoding_in(older) == encoding_in(newer) else changed_rows
+    else:
+        compare = changed_copies
     fit, hasher = RowFitter(mapping), RowHasher(mapping)
-    if not mapping.key:
-        for row, came in changed_copies(older, newer, table, scratch=scratch):
-            yield from _appears(fit, row) if came else _vanishes(fit, hasher, row)
-        return
-    require_unique_key(newer, table, mapping)
-    if encoding_in(older) != encoding_in(newer):
-        for old, new in changed_rows(older, newer, table, mapping, scratch=scratch):
-            yield from _becomes(fit, hasher, old, new)
-        return
+    pairs = compare(older, newer, table, mapping, scratch=scratch)
+    for old, new in _fitted(fit, pairs):
+        yield from _becomes(fit, hasher, old, new)
+
+
+def _fitted(fit: RowFitter, pairs: Iterable[_Pair]) -> Iterator[tuple[_Fitted, _Fitted]]:
+    """Fit both rows of each pair, in one stream: a fitter may take many rows at once."""
+    waiting: deque[_Pair] = deque()
+
+    def flat() -> Iterator[RawRow]:
+        for pair in pairs:
+            waiting.append(pair)
+            yield from (row for row in pair if row is not None)
+
+    found = fit.all(flat())
+    for first in found:
+        old, new = waiting.popleft()
+        yield (
+            None if old is None else first,
+            None if new is None else first if old is None else next(found),
+        )
+
+
+def _compared(
+    older: Cut, newer: Cut, table: SourceTable, mapping: TableMapping, *, scratch: Path
+) -> Iterator[_Pair]:
+    """Let SQLite compare the rows of each key; nothing of it is counted in `scratch`."""
+    del scratch
     with (
         open_cut(newer, other=older) as connection,
         translated(f"cuts {older.id} and {newer.id}, table {table.name}"),
     ):
         prepare(connection)
-        reader = RowReader(connection, table)
+        reader = RowReader(connection, table, mapping.casts)
         for row in reader.read(_vanished_sql(table, mapping, reader)):
-            yield from _vanishes(fit, hasher, row)
+            yield row, None
         for new, old in _changed(connection, table, mapping, reader):
-            yield from _becomes(fit, hasher, old, new)
+            yield old, new
 
 
 def _changed(
@@ -111,46 +138,43 @@ def _changed_apart(
             yield new, old
 
 
-def _becomes(
-    fit: RowFitter, hasher: RowHasher, old: RawRow | None, new: RawRow | None
+def _becomes(fit: RowFitter, hasher: RowHasher, old: _Fitted, new: _Fitted) -> Iterator[Step]:
+    """Yield what became of one row, for target and quarantine; None where its cut has none."""
+    if old is None and new is not None:
+        yield _appears(fit, new)
+    elif old is not None and new is None:
+        yield _vanishes(fit, hasher, old)
+    elif old is not None and new is not None:
+        yield from _changes(fit, hasher, old, new)
+
+
+def _appears(fit: RowFitter, found: tuple[RawRow, FittedRow]) -> Step:
+    row, (values, misfits) = found
+    if values is None:
+        return fit.misfit(row, misfits, entering=True)
+    return Change(op=Op.INSERT, old_hash=None, values=values)
+
+
+def _vanishes(fit: RowFitter, hasher: RowHasher, found: tuple[RawRow, FittedRow]) -> Step:
+    row, (values, misfits) = found
+    if values is None:
+        return fit.misfit(row, misfits, entering=False)
+    return _delete(hasher, values)
+
+
+def _changes(
+    fit: RowFitter,
+    hasher: RowHasher,
+    old: tuple[RawRow, FittedRow],
+    new: tuple[RawRow, FittedRow],
 ) -> Iterator[Step]:
-    """Yield what became of one key's row; None where its cut has none."""
-    if old is not None:
-        yield from _vanishes(fit, hasher, old) if new is None else _changes(fit, hasher, old, new)
-    elif new is not None:
-        yield from _appears(fit, new)
-
-
-def _appears(fit: RowFitter, row: RawRow) -> Iterator[Step]:
-    values, misfits = fit(row)
-    if values is None:
-        yield fit.misfit(row, misfits, entering=True)
-    else:
-        yield Change(op=Op.INSERT, old_hash=None, values=values)
-
-
-def _vanishes(fit: RowFitter, hasher: RowHasher, row: RawRow) -> Iterator[Step]:
-    values, misfits = fit(row)
-    if values is None:
-        yield fit.misfit(row, misfits, entering=False)
-    else:
-        yield _delete(hasher, values)
-
-
-def _changes(fit: RowFitter, hasher: RowHasher, old: RawRow, new: RawRow) -> Iterator[Step]:
-    """Yield what one row with the same key in both cuts means for target and quarantine."""
-    before, misfits_before = fit(old)
-    after, misfits_after = fit(new)
-    if before is None:
-        yield fit.misfit(old, misfits_before, entering=False)
-    if after is None:
-        if before is not None:
-            yield _delete(hasher, before)
-        yield fit.misfit(new, misfits_after, entering=True)
-    elif before is None:
-        yield Change(op=Op.INSERT, old_hash=None, values=after)
-    else:
+    """Yield what one row with the same key in both cuts means."""
+    before, after = old[1].values, new[1].values
+    if before is not None and after is not None:
         yield Change(op=Op.UPDATE, old_hash=hasher.row_hash(before), values=after)
+    else:
+        yield _vanishes(fit, hasher, old)
+        yield _appears(fit, new)
 
 
 def _delete(hasher: RowHasher, values: TargetRow) -> Change:

@@ -16,6 +16,7 @@ from migration_assets.model import (
     Cut,
     RawRow,
     SourceTable,
+    TableMapping,
 )
 from migration_assets.source.conditions import differs, prepare
 from migration_assets.source.connection import open_cut, quote, translated
@@ -28,23 +29,27 @@ _VANISHED, _APPEARED = -1, 1
 
 
 def changed_copies(
-    older: Cut, newer: Cut, table: SourceTable, *, scratch: Path
-) -> Iterator[tuple[RawRow, bool]]:
-    """Yield each copy of a row that went (False), then each that came (True).
+    older: Cut, newer: Cut, table: SourceTable, mapping: TableMapping, *, scratch: Path
+) -> Iterator[tuple[RawRow | None, RawRow | None]]:
+    """Yield (old, None) of each copy of a row that went, then (None, new) of each that came.
 
     `scratch` is an empty folder for the counts. Both cuts are read twice, the second time only
     where something changed.
     """
     with closing(_Copies(scratch / "copies.sqlite")) as copies:
         if encoding_in(older) != encoding_in(newer):  # SQLite compares nothing of two such files
-            yield from _counted(copies, lambda: rows(older, table), lambda: rows(newer, table))
+            yield from _counted(
+                copies,
+                lambda: rows(older, table, mapping.casts),
+                lambda: rows(newer, table, mapping.casts),
+            )
             return
         with (
             open_cut(newer, other=older) as connection,
             translated(f"cuts {older.id} and {newer.id}, table {table.name}"),
         ):
             prepare(connection)
-            reader = RowReader(connection, table)
+            reader = RowReader(connection, table, mapping.casts)
             rowid = _rowid(connection, table)
             vanished, appeared = (_unmatched(table, side, rowid, reader) for side in "on")
             yield from _counted(
@@ -56,16 +61,16 @@ def _counted(
     copies: "_Copies",
     vanished: Callable[[], Iterator[RawRow]],
     appeared: Callable[[], Iterator[RawRow]],
-) -> Iterator[tuple[RawRow, bool]]:
+) -> Iterator[tuple[RawRow | None, RawRow | None]]:
     """Count both sides, then read again what is left of each."""
     copies.count(vanished(), _VANISHED)
     copies.count(appeared(), _APPEARED)
     if copies.balanced():
         return
     for row in copies.left(vanished(), _VANISHED):
-        yield row, False
+        yield row, None
     for row in copies.left(appeared(), _APPEARED):
-        yield row, True
+        yield None, row
 
 
 class _Copies:

@@ -8,6 +8,7 @@ from typing import cast
 
 from migration_assets.errors import SourceError
 from migration_assets.mapping.names import TableNames, allocate
+from migration_assets.mapping.rows import FittedRow, RowFitter
 from migration_assets.mapping.values import storage_class
 from migration_assets.model import (
     Catalog,
@@ -15,6 +16,7 @@ from migration_assets.model import (
     RawRow,
     SourceTable,
     SqliteValue,
+    TableMapping,
     UndecodableText,
 )
 from migration_assets.source.catalog import read_catalog
@@ -31,29 +33,34 @@ _LAST_KEY = 2**63 - 1
 _DECODERS = {"UTF-16le": codecs.utf_16_le_decode, "UTF-16be": codecs.utf_16_be_decode}
 _MARKS = 60  # columns whose marks are bits of one integer; SQLite's have 64, with a sign
 _REMEMBERED_MARKS = 1024
+_QUOTES = frozenset('"`')  # doubled inside a quoted name, so a name with one is spelled otherwise
 
 
 class RowReader:
     """Read whole rows of a table from an open cut: what to select, and how to decode it.
 
-    `width` is the number of results that make a row.
+    The values of `casts` follow a row's own. `width` is the number of results that make a row.
     """
 
-    def __init__(self, connection: sqlite3.Connection, table: SourceTable) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, table: SourceTable, casts: Sequence[str] = ()
+    ) -> None:
         self._connection = connection
-        self._names = [quote(c.name) for c in table.columns]
+        self._table = table
+        self._casts = casts
         self._encoding = encoding_of(connection)
         self._decode = _DECODERS.get(self._encoding)  # None: what SQLite gives is exact
-        count = len(self._names)
-        self.width = count + (-(-count // _MARKS) if self._decode else 0)
+        self._count = len(table.columns) + len(casts)
+        self.width = self._count + (-(-self._count // _MARKS) if self._decode else 0)
 
     def columns(self, alias: str) -> str:
         """Return what to select as SQL; `alias` stands for the table."""
-        names = [f"{alias}.{name}" for name in self._names]
+        cells = [f"{alias}.{quote(c.name)}" for c in self._table.columns]
+        cells += [_cast(cast, self._table, alias) for cast in self._casts]
         if self._decode is None:
-            return ", ".join(names)
-        texts = [f"CASE typeof({n}) WHEN 'text' THEN CAST({n} AS BLOB) ELSE {n} END" for n in names]
-        parts = [names[i : i + _MARKS] for i in range(0, len(names), _MARKS)]
+            return ", ".join(cells)
+        texts = [f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END" for c in cells]
+        parts = [cells[i : i + _MARKS] for i in range(0, len(cells), _MARKS)]
         return ", ".join([*texts, *map(_marks, parts)])
 
     def read(self, query: str, parameters: Sequence[SqliteValue] = ()) -> Iterator[RawRow]:
@@ -66,8 +73,8 @@ class RowReader:
         decode = self._decode
         if decode is None:
             return result
-        values = list(result[: len(self._names)])
-        for place in _marked(result[len(self._names) :]):
+        values = list(result[: self._count])
+        for place in _marked(result[self._count :]):
             raw = cast("bytes", values[place])
             try:
                 values[place] = decode(raw, "strict", True)[0]  # noqa: FBT003 - as codecs has it
@@ -76,8 +83,20 @@ class RowReader:
         return tuple(values)
 
 
-def _marks(names: Sequence[str]) -> str:
-    return " | ".join(f"((typeof({name}) = 'text') << {bit})" for bit, name in enumerate(names))
+def _cast(expression: str, table: SourceTable, alias: str) -> str:
+    """Return a cast as a scalar over the row known as `alias`, whatever else the query names.
+
+    Its bare names find the columns of the inner query first: those that it can mean. A comment may
+    end it, so what closes it stands on a line of its own.
+    """
+    text = expression.casefold()
+    named = [c.name for c in table.columns if c.name.casefold() in text or _QUOTES & set(c.name)]
+    columns = ", ".join(f"{alias}.{quote(name)} AS {quote(name)}" for name in named)
+    return f"(SELECT ({expression}\n){f' FROM (SELECT {columns})' if columns else ''})"
+
+
+def _marks(cells: Sequence[str]) -> str:
+    return " | ".join(f"((typeof({cell}) = 'text') << {bit})" for bit, cell in enumerate(cells))
 
 
 @lru_cache(maxsize=_REMEMBERED_MARKS)
@@ -91,10 +110,10 @@ def _marked(marks: RawRow) -> tuple[int, ...]:
     )
 
 
-def rows(cut: Cut, table: SourceTable) -> Iterator[RawRow]:
-    """Yield every row of the table, columns in catalog order."""
+def rows(cut: Cut, table: SourceTable, casts: Sequence[str] = ()) -> Iterator[RawRow]:
+    """Yield every row of the table, columns in catalog order, then the values of `casts`."""
     with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
-        reader = RowReader(connection, table)
+        reader = RowReader(connection, table, casts)
         yield from reader.read(f"SELECT {reader.columns('t')} FROM main.{quote(table.name)} AS t")
 
 
@@ -125,18 +144,40 @@ def _names_in(cut: Cut, targets: frozenset[tuple[str, str]]) -> Mapping[str, Tab
     return allocate(catalog_in(cut).tables, dict(targets))
 
 
+def cast_rows(cut: Cut, table: SourceTable, casts: Mapping[str, str]) -> Iterator[RawRow]:
+    """Yield every row of the table with the value of a cast in place of its column's own."""
+    places = [i for i, column in enumerate(table.columns) if column.name in casts]
+    width = len(table.columns)
+    for row in rows(cut, table, [casts[table.columns[i].name] for i in places]):
+        values = list(row[:width])
+        for place, value in zip(places, row[width:], strict=True):
+            values[place] = value
+        yield tuple(values)
+
+
+def fitted_rows(
+    cut: Cut, table: SourceTable, mapping: TableMapping
+) -> Iterator[tuple[RawRow, FittedRow]]:
+    """Yield every row of the table, and what it is on the target."""
+    yield from RowFitter(mapping).all(rows(cut, table, mapping.casts))
+
+
 def row_by_key(
-    connection: sqlite3.Connection, table: SourceTable, key: Mapping[str, SqliteValue]
+    connection: sqlite3.Connection,
+    table: SourceTable,
+    key: Mapping[str, SqliteValue],
+    casts: Sequence[str] = (),
 ) -> RawRow | None:
     """Return the row of the open cut with that key, as storage class and bytes; None if none has.
 
-    The comparison under the column's own collation lets its index serve; BINARY decides.
+    The values of `casts` follow its own. The comparison under the column's own collation lets its
+    index serve; BINARY decides.
     """
     conditions = [
         f"t.{c} = ?{i} AND t.{c} = ?{i} COLLATE BINARY AND typeof(t.{c}) = ?{i + 1}"
         for i, c in zip(range(1, 2 * len(key), 2), map(quote, key), strict=True)
     ]
-    reader = RowReader(connection, table)
+    reader = RowReader(connection, table, casts)
     found = reader.read(
         f"SELECT {reader.columns('t')} FROM main.{quote(table.name)} AS t"
         f" WHERE {' AND '.join(conditions)}",

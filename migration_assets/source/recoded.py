@@ -30,22 +30,23 @@ def changed_rows(
 
     Every cut is read twice; `scratch` is an empty folder. Keys must be unique in both.
     """
+    casts = mapping.casts  # they may see the encoding: hex(a) does
     with closing(scratch_database(scratch / "recoded.sqlite")) as connection:
         connection.execute(
             "CREATE TABLE found (key BLOB PRIMARY KEY, old BLOB, new BLOB, row TEXT) WITHOUT ROWID"
         )
         connection.execute("BEGIN")
         for cut, note in ((older, _NOTE_OLD), (newer, _NOTE_NEW)):
-            keyed = ((_key(row, mapping), _digest(row)) for row in rows(cut, table))
+            keyed = ((_key(row, mapping), _digest(row)) for row in rows(cut, table, casts))
             connection.executemany(note, (pair for pair in keyed if pair[0] is not None))
-        for row in rows(older, table):
+        for row in rows(older, table, casts):
             key = _key(row, mapping)
             old, new, _ = _sides(connection, key)
             if new is None:
                 yield row, None
             elif old != new:
                 connection.execute("UPDATE found SET row = ? WHERE key = ?", (_dumps(row), key))
-        for row in rows(newer, table):
+        for row in rows(newer, table, casts):
             old, new, text = _sides(connection, _key(row, mapping))
             if old is None:
                 yield None, row

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from psycopg import sql
 
 from migration_assets.findings import Difference
-from migration_assets.mapping.rows import RowFitter, key_text
+from migration_assets.mapping.rows import key_text
 from migration_assets.model import (
     BUCKETS,
     Cut,
@@ -16,7 +16,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
-from migration_assets.source.reader import rows
+from migration_assets.source.reader import fitted_rows
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import table_name
 from migration_assets.verify import digest_sql
@@ -75,10 +75,9 @@ def _to_open(expected: Digest, actual: Digest) -> list[int]:
 
 
 def _open_source(cut: Cut, table: SourceTable, mapping: TableMapping, buckets: set[int]) -> _Opened:
-    fit, hasher = RowFitter(mapping), RowHasher(mapping)
+    hasher = RowHasher(mapping)
     opened: _Opened = defaultdict(list)
-    for row in rows(cut, table):
-        values = fit(row).values
+    for row, (values, _) in fitted_rows(cut, table, mapping):
         if values is None:
             continue
         key_hash = hasher.key_hash(values)

@@ -200,7 +200,7 @@ def _withheld(connection: Connection, cut: Cut, pair: _Pair) -> int:
     with open_cut(cut) as source, translated(f"cut {cut.id}, table {pair.parent.table}"):
         for count, *values in connection.execute(query):
             stored = [
-                apply_affinity(render(value, ours.type), affinity_of(ours.declared))
+                apply_affinity(render(value, ours.type), affinity_of(ours.stored_as))
                 for (ours, _), value in zip(pair.columns, cast("TargetRow", values), strict=True)
             ]
             if row_exists(source, pair.parent.table, dict(zip(names, stored, strict=True))):

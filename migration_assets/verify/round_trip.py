@@ -2,7 +2,8 @@
 
 A second witness beside the digest, and none of its code: rows that the step wrote and a sample of
 all are fetched through psycopg, every value is rendered to SQLite's storage form and sent through
-its column's affinity, and must be what the cut holds, by storage class and bytes. It can't see
+its column's affinity, and must be what the cut holds, by storage class and bytes; a value with a
+cast must be what SQLite makes of it, and has no affinity. It can't see
 rows that are missing on the target: those are counted and digested. A table without a key is
 compared by copies, in one scan of the cut.
 """
@@ -18,7 +19,7 @@ from psycopg import sql
 from migration_assets.findings import Difference, RoundTrip
 from migration_assets.mapping.affinity import affinity_of, apply_affinity, identical
 from migration_assets.mapping.raw import row_parts
-from migration_assets.mapping.rows import key_text
+from migration_assets.mapping.rows import as_cast, key_text
 from migration_assets.mapping.values import render
 from migration_assets.model import (
     Cut,
@@ -84,7 +85,7 @@ def round_trip(
     found = (
         _compare_by_key(cut, table, mapping, readings)
         if mapping.key
-        else _compare_copies(cut, table, readings)
+        else _compare_copies(cut, table, mapping, readings)
     )
     if not (changed.readable and sample.readable):
         found.append(Difference(key="unknown", what=UNREADABLE))
@@ -216,7 +217,7 @@ def _chunk(connection: Connection, mapping: TableMapping, target_rows: int) -> i
 def as_stored(mapping: TableMapping, row: TargetRow) -> RawRow:
     """Return a target row as the source's columns store it."""
     return tuple(
-        apply_affinity(render(value, column.type), affinity_of(column.declared))
+        apply_affinity(render(value, column.type), affinity_of(column.stored_as))
         for column, value in zip(mapping.columns, row, strict=True)
     )
 
@@ -230,8 +231,8 @@ def _compare_by_key(
         for reading in readings:
             for row in reading.rows:
                 key = {name: row[i] for name, i in zip(mapping.key, places, strict=True)}
-                stands = row_by_key(connection, table, key)
-                found.extend(_difference(mapping, row, stands))
+                stands = row_by_key(connection, table, key, mapping.casts)
+                found.extend(_difference(mapping, row, stands and as_cast(mapping, stands)))
                 if len(found) >= SHOWN:
                     return found
     return list(dict.fromkeys(found))  # a changed row may be drawn again
@@ -249,7 +250,9 @@ def _difference(mapping: TableMapping, row: RawRow, stands: RawRow | None) -> li
     return [Difference(key=key, what=DIFFERS, columns=columns)] if columns else []
 
 
-def _compare_copies(cut: Cut, table: SourceTable, readings: Iterable[_Reading]) -> list[Difference]:
+def _compare_copies(
+    cut: Cut, table: SourceTable, mapping: TableMapping, readings: Iterable[_Reading]
+) -> list[Difference]:
     """Compare how often each row that was read stands in the cut, which is scanned once.
 
     A reading that met a bound may have left copies out, so it may have fewer.
@@ -257,7 +260,8 @@ def _compare_copies(cut: Cut, table: SourceTable, readings: Iterable[_Reading]) 
     wanted = [(Counter(map(_exact, r.rows)), r.whole) for r in readings if r.rows]
     alike = {row for r in readings for row in r.rows}  # 1 and 1.0 are alike, so this only sifts
     there: Counter[_Exact] = Counter()
-    for row in rows(cut, table) if alike else ():
+    stand = (as_cast(mapping, row) for row in rows(cut, table, mapping.casts)) if alike else ()
+    for row in stand:
         if row in alike:
             there[_exact(row)] += 1
     found: dict[_Exact, str] = {}  # by row: one that was changed may be drawn again

@@ -360,14 +360,14 @@ def test_copies_are_not_counted_in_memory(tmp_path: Path) -> None:
     """Where no rowid helps every row is counted; a table is larger than memory, its counts too."""
     rows = [(f"value {i}", i, None) for i in range(30_000)]
     cuts = pair(tmp_path, SCHEMAS["every rowid is a column"], rows, rows[1:])
-    table = table_of(cuts[1])
+    table, mapping = table_of(cuts[1]), proposed(cuts[0])
     tracemalloc.start()
     try:
-        found = list(changed_copies(*cuts, table, scratch=tmp_path))
+        found = list(changed_copies(*cuts, table, mapping, scratch=tmp_path))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert found == [(rows[0], False)]
+    assert found == [(rows[0], None)]
     assert peak < 1_000_000, "30,000 digests alone would take more"
 
 
