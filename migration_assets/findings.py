@@ -78,7 +78,8 @@ class Finding:
 class SchemaCheck:
     """The target's catalogue and the newest cut's columns, compared with the sealed mapping.
 
-    `cut_week` is the newest cut's; `extras` are objects of the target's own, which may stay.
+    `cut_week` is the newest cut's; `extras` are objects of the target's own, which may stay;
+    `pending` are changes at the source that the table's next load will carry by itself.
     """
 
     cut_week: date
@@ -86,10 +87,11 @@ class SchemaCheck:
     indexes: int
     findings: tuple[Finding, ...] = ()
     extras: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
-        """Whether everything that is ours stands as it was made, and the source didn't drift."""
+        """Whether all that is ours stands as it was made, and can follow the source by itself."""
         return not self.findings
 
 
@@ -148,7 +150,7 @@ class Outcome(StrEnum):
 class Moved:
     """The result of one step: what it changed, and the proof it committed or is covered by.
 
-    `round_trip` is None where nothing was moved.
+    `round_trip` is None where nothing was moved; `changes` are those of a move between mappings.
     """
 
     outcome: Outcome
@@ -160,3 +162,4 @@ class Moved:
     updated: int = 0
     deleted: int = 0
     displaced: int = 0
+    changes: tuple[str, ...] = ()

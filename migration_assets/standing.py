@@ -7,27 +7,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from typing import Any, LiteralString, NamedTuple
 
-from migration_assets.errors import MigrationError, SettingsError, TransientError
+from migration_assets.errors import MigrationError, SettingsError, StateError, TransientError
+from migration_assets.evolving import follow, override_of
 from migration_assets.findings import (
     Difference,
+    Finding,
     ForeignKeyCheck,
     Inspection,
     RoundTrip,
     Verified,
 )
+from migration_assets.mapping.evolution import Evolution
 from migration_assets.model import (
     Cut,
     Head,
     Hold,
     SourceTable,
     TableMapping,
+    TableOverride,
 )
 from migration_assets.report.answers import TableProof
 from migration_assets.report.status import Status, status
 from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import select
 from migration_assets.source.reader import catalog_in, table_in
-from migration_assets.step import ROUNDS, Migration, cut_for, drift_of, overtaken
+from migration_assets.step import ROUNDS, Migration, cut_for, overtaken
 from migration_assets.target import ledger
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.verify.expect import expect
@@ -48,10 +52,29 @@ def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
             head = ledger.head(connection, migration.source, table.name)
             if head is None:
                 continue
-            drift = drift_of(ledger.sealed_mapping(connection, head.mapping_hash), table)
-            if drift:
-                found[table.name] = drift
+            base = ledger.sealed_mapping(connection, head.mapping_hash)
+            evolution = _follow(migration, base, table, cut, head)
+            if evolution.changed or evolution.unsafe:
+                unsafe = (f"to confirm: {f.what} ({f.to_do})" for f in evolution.unsafe)
+                found[table.name] = [*unsafe, *evolution.changes]
     return found
+
+
+def _follow(
+    migration: Migration, base: TableMapping, table: SourceTable, cut: Cut, head: Head
+) -> Evolution:
+    """Tell how a sealed mapping follows its table to a cut; values aren't looked at for policies.
+
+    Where the cut of the head is lost, which columns were renamed can't be told.
+    """
+
+    def older() -> Cut | None:
+        try:
+            return cuts.find(migration.state, migration.source, head.cut)
+        except StateError:
+            return None
+
+    return follow(migration.settings, base, table, cut, older=older, policies=False)
 
 
 def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date]) -> Status:
@@ -172,8 +195,10 @@ def _still(migration: Migration, connection: Connection, found: _AtHead) -> bool
 def _inspect(
     migration: Migration, connection: Connection, found: _AtHead, *, read_back: RoundTrip | None
 ) -> Inspection:
-    newest, drift = _drift(migration, found.mapping)
-    schema = compare_schema(connection, found.mapping, cut_week=newest, drift=drift)
+    newest, drift, pending = _drift(migration, found)
+    schema = compare_schema(
+        connection, found.mapping, cut_week=newest, drift=drift, pending=pending
+    )
     return Inspection(
         week=found.head.week,
         mapping=found.mapping,
@@ -183,12 +208,26 @@ def _inspect(
     )
 
 
-def _drift(migration: Migration, mapping: TableMapping) -> tuple[date, list[str]]:
-    """Name how the newest cut differs from the mapping: what the next load will meet."""
+def _drift(
+    migration: Migration, found: _AtHead
+) -> tuple[date, tuple[Finding, ...], tuple[str, ...]]:
+    """Name how the newest cut differs from the mapping: what the next load will meet.
+
+    Returns that cut's week, what a person has to confirm, and what the load will do by itself.
+    """
     newest = cuts.cuts(migration.state, migration.source)[-1]
-    table = catalog_in(newest).table(mapping.table)
-    gone = [f"table {mapping.table} is gone"]
-    return newest.week, drift_of(mapping, table) if table else gone
+    table = catalog_in(newest).table(found.mapping.table)
+    if table is None:
+        gone = Finding(
+            what=f"table {found.mapping.table} is gone",
+            to_do="restore it at the source, or leave it out with `exclude`: the target's table"
+            " stays as it is",
+        )
+        return newest.week, (gone,), ()
+    if newest.id == found.cut.id and override_of(migration.settings, table.name) == TableOverride():
+        return newest.week, (), ()  # nothing can have changed, so nothing has to be looked up
+    evolution = _follow(migration, found.mapping, table, newest, found.head)
+    return newest.week, evolution.unsafe, evolution.changes if evolution.changed else ()
 
 
 def _read_back(connection: Connection, found: _AtHead) -> RoundTrip:

@@ -163,3 +163,26 @@ def _evidence(census: ColumnCensus, kind: TargetType) -> str:
     misfits = census.values - census.fits[kind]
     form = f" (form {kind.form!r})" if kind.kind is Kind.TIMESTAMP else ""
     return f"{classes}{form}; {misfits} don't fit" if misfits else f"{classes}{form}"
+
+
+def map_column(
+    column: SourceColumn, census: ColumnCensus, *, target: str, not_null: bool
+) -> ColumnMapping:
+    """Return the mapping of one column as its census supports it; open where it has no value."""
+    kind = choose(column, census)
+    return ColumnMapping(
+        name=column.name,
+        declared=column.declared,
+        target=target,
+        type=kind,
+        not_null=not_null,
+        evidence=_evidence(census, kind),
+        open=census.values == 0,
+    )
+
+
+def secondary_indexes(
+    table: SourceTable, key: tuple[str, ...], names: TableNames
+) -> tuple[tuple[IndexMapping, ...], tuple[str, ...]]:
+    """Return the secondary indexes that a table declares, and a note for each one left out."""
+    return _indexes(table, key, names)

@@ -52,8 +52,9 @@ class TablePlan:
 
     `state` is `new` (the first load makes the table with `ddl`), `sealed` (it stands at `head` with
     this mapping already) or `refused` (`problems` say why). `rows` and `unfit` are None where they
-    could not be counted; `left_out` names what of the table isn't carried. Any of `problems` stops
-    the next load.
+    could not be counted; `left_out` names what of the table isn't carried. `pending` are changes
+    at the source that the next load carries: `columns` and `key` are those after it. Any of
+    `problems` stops the next load.
     """
 
     table: str
@@ -67,6 +68,7 @@ class TablePlan:
     rows: int | None = None
     unfit: Unfit | None = None
     left_out: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property

@@ -116,7 +116,12 @@ def test_numbers_are_whole_so_that_they_plot() -> None:
         "sampled_rows_read": 998,
         "differing_rows": 0,
     }
-    assert found[SCHEMA].numbers == {"columns": 12, "indexes": 3, "differing_objects": 0}
+    assert found[SCHEMA].numbers == {
+        "columns": 12,
+        "indexes": 3,
+        "differing_objects": 0,
+        "pending_changes": 0,
+    }
     assert set(found[FOREIGN_KEYS].numbers.values()) == {0, 1}
 
 
