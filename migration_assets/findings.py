@@ -1,6 +1,7 @@
 """What a step, a proof or a look at the target found, as frozen values without behaviour."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
@@ -137,6 +138,16 @@ class Verified(NamedTuple):
     proof: Proof
     mapping: TableMapping
     inspection: Inspection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """What of a table stands in quarantine: rows, values by column and reason, some rows' keys."""
+
+    table: str
+    rows: int
+    reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    keys: tuple[str, ...] = ()
 
 
 class Outcome(StrEnum):

@@ -14,6 +14,7 @@ from migration_assets.findings import (
     Finding,
     ForeignKeyCheck,
     Inspection,
+    Quarantined,
     RoundTrip,
     Verified,
 )
@@ -32,7 +33,7 @@ from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import select
 from migration_assets.source.reader import catalog_in, table_in
 from migration_assets.step import ROUNDS, Migration, cut_for, overtaken
-from migration_assets.target import ledger
+from migration_assets.target import ledger, quarantine
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.verify.expect import expect
 from migration_assets.verify.foreign_keys import check_foreign_keys
@@ -50,7 +51,7 @@ def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
         for table in catalog_in(cut).tables:
             head = ledger.head(connection, migration.source, table.name)
-            if head is None:
+            if head is None or head.week > cut.week:
                 continue
             base = ledger.sealed_mapping(connection, head.mapping_hash)
             evolution = _follow(migration, base, table, cut, head)
@@ -110,6 +111,18 @@ def heads_and_holds(migration: Migration) -> tuple[dict[str, date], dict[str, Ho
             ledger.head_weeks(connection, migration.source),
             ledger.holds(connection, migration.source),
         )
+
+
+_SHOWN_KEYS = 3  # of a table's quarantined rows
+
+
+def quarantined(migration: Migration) -> list[Quarantined]:
+    """Return the tables that have rows in quarantine; keys only where they are to be shown."""
+    keys = _SHOWN_KEYS if migration.settings.show_keys else 0
+    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
+        if not ledger.exists(connection):
+            return []
+        return quarantine.summary(connection, migration.source, keys=keys)
 
 
 def verify(migration: Migration, table: str) -> Verified | None:

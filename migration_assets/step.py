@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from migration_assets.errors import (
+    DriftError,
     GuardError,
     MigrationError,
     StateError,
@@ -96,11 +97,20 @@ def bootstrap(migration: Migration) -> None:
         ledger.bootstrap(connection, migration.target.schema)
 
 
-def make_delta(migration: Migration, table: str, week: date) -> Delta:
+def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -> Delta:
     """Store the delta that carries a table from its head to a week's cut.
 
-    Where the head covers the week already, its delta stays as it was stored, or is empty.
+    Where the head covers the week already, its delta stays as it was stored, or is empty. Drift
+    that a person has to confirm is noted in the ledger: no load will come to note it.
     """
+    try:
+        return _make_delta(migration, table, week)
+    except DriftError as error:
+        _note(migration, table, week, run, error)
+        raise
+
+
+def _make_delta(migration: Migration, table: str, week: date) -> Delta:
     cut = cut_for(migration, week)
     with _alone(migration, table):
         with _session(migration, table, week) as connection:
@@ -192,6 +202,60 @@ def _carry(
     raise overtaken(f"table {table}, week {week}")
 
 
+def replay(
+    migration: Migration,
+    table: str,
+    *,
+    run: str,
+    acknowledged: frozenset[str] = frozenset(),
+    at: Callable[[str], None] = lambda _stage: None,
+) -> Moved | None:
+    """Let a table follow its settings at its head's own cut; None before its first load.
+
+    Quarantined rows that fit by then go in, by the same move, proof and ledger. Where the settings
+    ask for no other mapping nothing is changed. A failed attempt is noted, then raised.
+    """
+    with _alone(migration, table), _session(migration, table) as connection:
+        for _ in range(ROUNDS):
+            head = ledger.head(connection, migration.source, table)
+            if head is None:
+                return None
+            ledger.refuse_held(connection, migration.source, table, f"table {table}")
+            try:
+                moved = _replay(
+                    migration, connection, table, head, run=run, acknowledged=acknowledged, at=at
+                )
+            except MigrationError as error:
+                _note(migration, table, head.week, run, error)
+                raise
+            if moved is not None:
+                return moved
+    raise overtaken(f"table {table}")
+
+
+def _replay(
+    migration: Migration,
+    connection: Connection,
+    table: str,
+    head: Head,
+    *,
+    run: str,
+    acknowledged: frozenset[str],
+    at: Callable[[str], None],
+) -> Moved | None:
+    """Move a table to another mapping at its head's cut; None where the head has moved on."""
+    cut = cuts.find(migration.state, migration.source, head.cut)
+    cuts.check(cut)
+    shape = table_in(cut, table)
+    evolution = _evolution(migration, connection, shape, cut, head)
+    if not evolution.changed:
+        return _covered(connection, head)
+    step = _prepare(
+        migration, evolution, shape, cut, head, run=run, acknowledged=acknowledged, at=at
+    )
+    return move(connection, migration.target, step)
+
+
 @contextmanager
 def _alone(migration: Migration, table: str) -> Generator[None]:
     """Hold a table's deltas: one that is made again would take its files from a running step."""
@@ -201,9 +265,9 @@ def _alone(migration: Migration, table: str) -> Generator[None]:
 
 
 @contextmanager
-def _session(migration: Migration, table: str, week: date) -> Generator[Connection]:
+def _session(migration: Migration, table: str, week: date | None = None) -> Generator[Connection]:
     """Connect to the writer, with the ledger in place; errors name table and week."""
-    where = f"table {table}, week {week}"
+    where = f"table {table}, week {week}" if week else f"table {table}"
     with connect(migration.target) as connection, translated(where):
         require_writer(connection, where)
         ledger.bootstrap(connection, migration.target.schema)

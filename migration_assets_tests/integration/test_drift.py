@@ -667,6 +667,21 @@ def test_an_older_delta_is_never_read_under_another_mapping(make_migration: Make
     carried(pinned, 3)
 
 
+def test_a_delta_of_a_mapping_that_was_given_up_is_never_read(
+    make_migration: MakeMigration,
+) -> None:
+    """Settings that said something when it was stored, and no longer do."""
+    migration = make_migration(ITEMS)
+    load_week(migration, 1)
+    change(migration, "UPDATE item SET amount = 11 WHERE id = 1")
+    step.take_cut(migration, week(2))
+    pinned = telling(migration, columns=columns(amount={"type": "text"}))
+    assert step.make_delta(pinned, "item", week(2)).changes == 4
+    assert carry(migration, 2, "item").updated == 1
+    assert_equal(migration)
+    assert types_on_target(migration)["amount"][0] == "bigint"
+
+
 def test_a_dropped_table_stops_alone_and_keeps_its_rows(make_migration: MakeMigration) -> None:
     """The others go on."""
     migration = make_migration(ITEMS + "CREATE TABLE other (id INTEGER PRIMARY KEY);")
