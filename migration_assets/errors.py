@@ -73,6 +73,10 @@ class UnsupportedError(TerminalError):
     """Something this version does not carry, refused by name."""
 
 
+class DriftError(TerminalError):
+    """The source's schema or values changed in a way that a person has to confirm."""
+
+
 class TargetError(TerminalError):
     """The target refuses, or isn't what it has to be."""
 

@@ -1,6 +1,7 @@
 """What a step, a proof or a look at the target found, as frozen values without behaviour."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
@@ -96,7 +97,8 @@ class Violation:
 class SchemaCheck:
     """The target's catalogue and the newest cut's columns, compared with the sealed mapping.
 
-    `cut_week` is the newest cut's; `extras` are objects of the target's own, which may stay.
+    `cut_week` is the newest cut's; `extras` are objects of the target's own, which may stay;
+    `pending` are changes at the source that the table's next load will carry by itself.
     `violations` are rows of the head's cut that would keep a constraint from being made at the
     cutover, counted by constraint.
     """
@@ -107,10 +109,11 @@ class SchemaCheck:
     findings: tuple[Finding, ...] = ()
     extras: tuple[str, ...] = ()
     violations: tuple[Violation, ...] = ()
+    pending: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
-        """Whether everything that is ours stands as it was made, and the source didn't drift."""
+        """Whether all that is ours stands as it was made, and can follow the source by itself."""
         return not self.findings
 
 
@@ -158,6 +161,16 @@ class Verified(NamedTuple):
     inspection: Inspection
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """What of a table stands in quarantine: rows, values by column and reason, some rows' keys."""
+
+    table: str
+    rows: int
+    reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    keys: tuple[str, ...] = ()
+
+
 class Outcome(StrEnum):
     """What a step did to its table."""
 
@@ -169,7 +182,7 @@ class Outcome(StrEnum):
 class Moved:
     """The result of one step: what it changed, and the proof it committed or is covered by.
 
-    `round_trip` is None where nothing was moved.
+    `round_trip` is None where nothing was moved; `changes` are those of a move between mappings.
     """
 
     outcome: Outcome
@@ -181,3 +194,4 @@ class Moved:
     updated: int = 0
     deleted: int = 0
     displaced: int = 0
+    changes: tuple[str, ...] = ()

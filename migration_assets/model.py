@@ -352,7 +352,8 @@ class TableMapping:
 
     `key` holds source column names in key order and is empty for a table kept as a multiset of
     rows. `notes` name what is not carried, with the reason; `transform` is the `module:function`
-    that rows go through. `hash` names the document as it is stored.
+    that rows go through. `kept` are columns of the target whose source is gone: they keep their
+    values and their names. `hash` names the document as it is stored.
     """
 
     source: str
@@ -366,6 +367,7 @@ class TableMapping:
     notes: tuple[str, ...] = ()
     deferred: tuple[DeferredObject, ...] = ()
     transform: str = ""
+    kept: tuple[str, ...] = ()
     hash: str = ""
 
     @property

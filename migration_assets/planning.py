@@ -23,6 +23,7 @@ from migration_assets.errors import (
     StateError,
     UnsupportedError,
 )
+from migration_assets.evolving import follow
 from migration_assets.mapping.names import TableNames, allocate
 from migration_assets.mapping.overrides import check_tables
 from migration_assets.mapping.rows import key_text
@@ -51,7 +52,6 @@ from migration_assets.source.connection import open_cut
 from migration_assets.source.declared import not_carried
 from migration_assets.source.reader import fitted_rows
 from migration_assets.state import LocalState
-from migration_assets.step import drift_of
 from migration_assets.target import ledger
 from migration_assets.target.connection import (
     Connection,
@@ -241,9 +241,10 @@ def _new(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> Tab
 
 
 def _sealed(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> TablePlan:
-    head, mapping = known.heads[table.name]
-    drift = drift_of(mapping, table)
-    problems = [f"the source's columns changed: {change}" for change in drift]
+    head, base = known.heads[table.name]
+    evolution = follow(settings, base, table, cut, older=lambda: _cut_of(settings, head))
+    mapping = evolution.mapping
+    problems = [f"{found.what}; to do: {found.to_do}" for found in evolution.unsafe]
     if (mapping.target_schema, mapping.target_table) not in known.there:
         problems.append(f"{_name(mapping)} is gone from the target: restore it from a backup")
     plan = TablePlan(
@@ -252,13 +253,22 @@ def _sealed(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> 
         target=_name(mapping),
         head=head.week,
         key=mapping.key,
-        key_reason="sealed by the first load",
+        key_reason="sealed by the first load" if mapping.key == base.key else "as it will be",
         columns=columns(mapping),
         left_out=mapping.notes,
         mapping=mapping,
+        pending=evolution.changes,
         problems=tuple(problems),
     )
-    return plan if drift else _counted(settings, cut, table, mapping, plan)
+    return plan if evolution.unsafe else _counted(settings, cut, table, mapping, plan)
+
+
+def _cut_of(settings: Settings, head: Head) -> Cut | None:
+    """Return the cut of a table's head; without it, renamed columns can't be told from others."""
+    try:
+        return cuts.find(LocalState(settings.state), settings.source_name, head.cut)
+    except StateError:
+        return None
 
 
 def _counted(

@@ -8,21 +8,26 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, LiteralString, NamedTuple
 
-from migration_assets.errors import MigrationError, SettingsError, TransientError
+from migration_assets.errors import MigrationError, SettingsError, StateError, TransientError
+from migration_assets.evolving import follow
 from migration_assets.findings import (
     Difference,
+    Finding,
     ForeignKeyCheck,
     Inspection,
+    Quarantined,
     RoundTrip,
     Verified,
     Violation,
 )
+from migration_assets.mapping.evolution import Evolution
 from migration_assets.model import (
     Cut,
     Head,
     Hold,
     SourceTable,
     TableMapping,
+    TableOverride,
 )
 from migration_assets.report.answers import TableProof
 from migration_assets.report.status import Status, status
@@ -30,8 +35,8 @@ from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import select
 from migration_assets.source.reader import catalog_in, table_in
 from migration_assets.source.violations import violating_rows
-from migration_assets.step import ROUNDS, Migration, cut_for, drift_of, overtaken
-from migration_assets.target import ledger
+from migration_assets.step import ROUNDS, Migration, cut_for, overtaken
+from migration_assets.target import ledger, quarantine
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.verify.expect import expect
 from migration_assets.verify.foreign_keys import check_foreign_keys
@@ -49,12 +54,31 @@ def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
         for table in catalog_in(cut).tables:
             head = ledger.head(connection, migration.source, table.name)
-            if head is None:
+            if head is None or head.week > cut.week:
                 continue
-            drift = drift_of(ledger.sealed_mapping(connection, head.mapping_hash), table)
-            if drift:
-                found[table.name] = drift
+            base = ledger.sealed_mapping(connection, head.mapping_hash)
+            evolution = _follow(migration, base, table, cut, head)
+            if evolution.changed or evolution.unsafe:
+                unsafe = (f"to confirm: {f.what} ({f.to_do})" for f in evolution.unsafe)
+                found[table.name] = [*unsafe, *evolution.changes]
     return found
+
+
+def _follow(
+    migration: Migration, base: TableMapping, table: SourceTable, cut: Cut, head: Head
+) -> Evolution:
+    """Tell how a sealed mapping follows its table to a cut; values aren't looked at for policies.
+
+    Where the cut of the head is lost, which columns were renamed can't be told.
+    """
+
+    def older() -> Cut | None:
+        try:
+            return cuts.find(migration.state, migration.source, head.cut)
+        except StateError:
+            return None
+
+    return follow(migration.settings, base, table, cut, older=older, policies=False)
 
 
 def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date]) -> Status:
@@ -90,6 +114,18 @@ def heads_and_holds(migration: Migration) -> tuple[dict[str, date], dict[str, Ho
             ledger.head_weeks(connection, migration.source),
             ledger.holds(connection, migration.source),
         )
+
+
+_SHOWN_KEYS = 3  # of a table's quarantined rows
+
+
+def quarantined(migration: Migration) -> list[Quarantined]:
+    """Return the tables that have rows in quarantine; keys only where they are to be shown."""
+    keys = _SHOWN_KEYS if migration.settings.show_keys else 0
+    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
+        if not ledger.exists(connection):
+            return []
+        return quarantine.summary(connection, migration.source, keys=keys)
 
 
 def verify(migration: Migration, table: str) -> Verified | None:
@@ -175,8 +211,10 @@ def _still(migration: Migration, connection: Connection, found: _AtHead) -> bool
 def _inspect(
     migration: Migration, connection: Connection, found: _AtHead, *, read_back: RoundTrip | None
 ) -> Inspection:
-    newest, drift = _drift(migration, found.mapping)
-    schema = compare_schema(connection, found.mapping, cut_week=newest, drift=drift)
+    newest, drift, pending = _drift(migration, found)
+    schema = compare_schema(
+        connection, found.mapping, cut_week=newest, drift=drift, pending=pending
+    )
     schema = replace(schema, violations=_violations(found))
     return Inspection(
         week=found.head.week,
@@ -197,12 +235,26 @@ def _violations(found: _AtHead) -> tuple[Violation, ...]:
     )
 
 
-def _drift(migration: Migration, mapping: TableMapping) -> tuple[date, list[str]]:
-    """Name how the newest cut differs from the mapping: what the next load will meet."""
+def _drift(
+    migration: Migration, found: _AtHead
+) -> tuple[date, tuple[Finding, ...], tuple[str, ...]]:
+    """Name how the newest cut differs from the mapping: what the next load will meet.
+
+    Returns that cut's week, what a person has to confirm, and what the load will do by itself.
+    """
     newest = cuts.cuts(migration.state, migration.source)[-1]
-    table = catalog_in(newest).table(mapping.table)
-    gone = [f"table {mapping.table} is gone"]
-    return newest.week, drift_of(mapping, table) if table else gone
+    table = catalog_in(newest).table(found.mapping.table)
+    if table is None:
+        gone = Finding(
+            what=f"table {found.mapping.table} is gone",
+            to_do="restore it at the source, or leave it out with `exclude`: the target's table"
+            " stays as it is",
+        )
+        return newest.week, (gone,), ()
+    if newest.id == found.cut.id and migration.settings.override(table.name) == TableOverride():
+        return newest.week, (), ()  # nothing can have changed, so nothing has to be looked up
+    evolution = _follow(migration, found.mapping, table, newest, found.head)
+    return newest.week, evolution.unsafe, evolution.changes if evolution.changed else ()
 
 
 def _read_back(connection: Connection, found: _AtHead) -> RoundTrip:

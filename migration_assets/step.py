@@ -11,13 +11,15 @@ from datetime import date
 from pathlib import Path
 
 from migration_assets.errors import (
+    DriftError,
     GuardError,
     MigrationError,
     StateError,
     TargetUnavailableError,
-    UnsupportedError,
 )
+from migration_assets.evolving import follow, refuse_unsafe
 from migration_assets.findings import Moved, Outcome
+from migration_assets.mapping.evolution import Evolution
 from migration_assets.mapping.names import asset_name
 from migration_assets.model import (
     Cut,
@@ -44,6 +46,7 @@ from migration_assets.target.connection import (
     translated,
 )
 from migration_assets.target.move import Step, move
+from migration_assets.target.remap import Remapping
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import stored_proof
@@ -93,11 +96,20 @@ def bootstrap(migration: Migration) -> None:
         ledger.bootstrap(connection, migration.target.schema)
 
 
-def make_delta(migration: Migration, table: str, week: date) -> Delta:
+def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -> Delta:
     """Store the delta that carries a table from its head to a week's cut.
 
-    Where the head covers the week already, its delta stays as it was stored, or is empty.
+    Where the head covers the week already, its delta stays as it was stored, or is empty. Drift
+    that a person has to confirm is noted in the ledger: no load will come to note it.
     """
+    try:
+        return _make_delta(migration, table, week)
+    except DriftError as error:
+        _note(migration, table, week, run, error)
+        raise
+
+
+def _make_delta(migration: Migration, table: str, week: date) -> Delta:
     cut = cut_for(migration, week)
     with _alone(migration, table):
         with _session(migration, table, week) as connection:
@@ -105,8 +117,9 @@ def make_delta(migration: Migration, table: str, week: date) -> Delta:
             if head is not None and cut.week <= head.week:
                 return _covered_delta(migration, connection, table, cut, head)
             shape = table_in(cut, table)
-            mapping = _mapping(migration, connection, shape, cut, head, stored=None)
-        return _compute(migration, mapping, shape, cut, head, replace=False)
+            evolution = _evolution(migration, connection, shape, cut, head)
+        whole = head is not None and evolution.changed
+        return _compute(migration, evolution.mapping, shape, cut, head, whole=whole)
 
 
 def _covered_delta(
@@ -171,10 +184,11 @@ def _carry(
             if head is not None and cut.week <= head.week:
                 return _covered(connection, head)
             ledger.refuse_held(connection, migration.source, table, f"table {table}, week {week}")
+            shape = table_in(cut, table)
             step = _prepare(
                 migration,
-                connection,
-                table,
+                _evolution(migration, connection, shape, cut, head),
+                shape,
                 cut,
                 head,
                 run=run,
@@ -187,6 +201,60 @@ def _carry(
     raise overtaken(f"table {table}, week {week}")
 
 
+def replay(
+    migration: Migration,
+    table: str,
+    *,
+    run: str,
+    acknowledged: frozenset[str] = frozenset(),
+    at: Callable[[str], None] = lambda _stage: None,
+) -> Moved | None:
+    """Let a table follow its settings at its head's own cut; None before its first load.
+
+    Quarantined rows that fit by then go in, by the same move, proof and ledger. Where the settings
+    ask for no other mapping nothing is changed. A failed attempt is noted, then raised.
+    """
+    with _alone(migration, table), _session(migration, table) as connection:
+        for _ in range(ROUNDS):
+            head = ledger.head(connection, migration.source, table)
+            if head is None:
+                return None
+            ledger.refuse_held(connection, migration.source, table, f"table {table}")
+            try:
+                moved = _replay(
+                    migration, connection, table, head, run=run, acknowledged=acknowledged, at=at
+                )
+            except MigrationError as error:
+                _note(migration, table, head.week, run, error)
+                raise
+            if moved is not None:
+                return moved
+    raise overtaken(f"table {table}")
+
+
+def _replay(
+    migration: Migration,
+    connection: Connection,
+    table: str,
+    head: Head,
+    *,
+    run: str,
+    acknowledged: frozenset[str],
+    at: Callable[[str], None],
+) -> Moved | None:
+    """Move a table to another mapping at its head's cut; None where the head has moved on."""
+    cut = cuts.find(migration.state, migration.source, head.cut)
+    cuts.check(cut)
+    shape = table_in(cut, table)
+    evolution = _evolution(migration, connection, shape, cut, head)
+    if not evolution.changed:
+        return _covered(connection, head)
+    step = _prepare(
+        migration, evolution, shape, cut, head, run=run, acknowledged=acknowledged, at=at
+    )
+    return move(connection, migration.target, step)
+
+
 @contextmanager
 def _alone(migration: Migration, table: str) -> Generator[None]:
     """Hold a table's deltas: one that is made again would take its files from a running step."""
@@ -196,9 +264,9 @@ def _alone(migration: Migration, table: str) -> Generator[None]:
 
 
 @contextmanager
-def _session(migration: Migration, table: str, week: date) -> Generator[Connection]:
+def _session(migration: Migration, table: str, week: date | None = None) -> Generator[Connection]:
     """Connect to the writer, with the ledger in place; errors name table and week."""
-    where = f"table {table}, week {week}"
+    where = f"table {table}, week {week}" if week else f"table {table}"
     with connect(migration.target) as connection, translated(where):
         require_writer(connection, where)
         ledger.bootstrap(connection, migration.target.schema)
@@ -229,8 +297,8 @@ def _covered(connection: Connection, head: Head) -> Moved:
 
 def _prepare(
     migration: Migration,
-    connection: Connection,
-    table: str,
+    evolution: Evolution,
+    shape: SourceTable,
     cut: Cut,
     head: Head | None,
     *,
@@ -239,22 +307,25 @@ def _prepare(
     at: Callable[[str], None],
 ) -> Step:
     """Gather everything the move needs, before its transaction opens."""
-    stored = _stored_delta(migration, table, cut, head)
-    shape = table_in(cut, table)
-    mapping = _mapping(migration, connection, shape, cut, head, stored=stored)
+    mapping = evolution.mapping
+    remapping = _remapping(evolution) if head is not None else None
     replace = head is not None and _passes(acknowledged, FOREIGN_WRITES)
+    whole = replace or remapping is not None
+    stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
     if stored is None or replace:
-        stored = _compute(migration, mapping, shape, cut, head, replace=replace)
+        stored = _compute(migration, mapping, shape, cut, head, whole=whole)
     at("compared")
     expected = expect(cut, shape, mapping)
     limit = migration.settings.quarantine_limit(expected.source_rows)
     if expected.unfit_rows > limit and not _passes(acknowledged, QUARANTINE_LIMIT):
         raise GuardError(
             what=f"{expected.unfit_rows} of {expected.source_rows} rows don't fit the mapping",
-            where=f"table {table}, week {cut.week}",
+            where=f"table {shape.name}, week {cut.week}",
             expected=f"at most {limit} (quarantine_rows, quarantine_share)",
-            hint=f"mend the source, or `--acknowledge {QUARANTINE_LIMIT}` to quarantine them",
+            hint="mend the source, give the column a `type` or `policy: widen` in migration.yaml"
+            f" (see `migration-assets plan`), or `--acknowledge {QUARANTINE_LIMIT}` to quarantine"
+            " them",
         )
     return Step(
         cut=cut,
@@ -264,75 +335,72 @@ def _prepare(
         delta=stored,
         expected=expected,
         run=run,
+        remapping=remapping,
         acknowledged=acknowledged,
-        head_hashes=_head_hashes(migration, mapping, head) if head and replace else None,
+        head_hashes=_head_hashes(migration, evolution.base, head) if head and replace else None,
         show_keys=migration.settings.show_keys,
         at=at,
     )
 
 
-def _stored_delta(migration: Migration, table: str, cut: Cut, head: Head | None) -> Delta | None:
-    """Return the stored delta if it starts at the head, is intact, and ends at this cut."""
-    delta = delta_files.find(migration.state, migration.source, table, cut.week)
+def _remapping(evolution: Evolution) -> Remapping | None:
+    if not evolution.changed:
+        return None
+    return Remapping(
+        older=evolution.base,
+        newer=evolution.mapping,
+        renamed=evolution.renamed,
+        changes=evolution.changes,
+    )
+
+
+def _stored_delta(
+    migration: Migration, mapping: TableMapping, cut: Cut, head: Head | None, *, whole: bool
+) -> Delta | None:
+    """Return the stored delta if it starts at the head, is intact, and ends at this cut.
+
+    One of another mapping is never used; where the cut has to be staged whole, only one that is.
+    """
+    delta = delta_files.find(migration.state, migration.source, mapping.table, cut.week)
     if delta is None or delta.cut != cut.id or delta.base_cut != (head.cut if head else None):
         return None
-    if head is not None and delta.mapping_hash != head.mapping_hash:
-        return None
-    if head is None and delta_files.mapping_of(migration.state, delta) is None:
+    if delta.mapping_hash != mapping.hash or (whole and delta.scope is not Scope.EVERYTHING):
         return None
     return delta if _intact(delta) else None
 
 
-def _mapping(
-    migration: Migration,
-    connection: Connection,
-    table: SourceTable,
-    cut: Cut,
-    head: Head | None,
-    *,
-    stored: Delta | None,
-) -> TableMapping:
-    """Return the sealed mapping; before the first load, the stored delta's or a new proposal."""
+def _evolution(
+    migration: Migration, connection: Connection, table: SourceTable, cut: Cut, head: Head | None
+) -> Evolution:
+    """Return how the table's mapping follows it to a cut.
+
+    Before the first load that mapping is the stored delta's, or a new proposal. Raises `DriftError`
+    for what a person has to confirm.
+    """
     if head is not None:
-        mapping = ledger.sealed_mapping(connection, head.mapping_hash)
-        _refuse_drift(mapping, table, cut)
-        return mapping
-    mapping = delta_files.mapping_of(migration.state, stored) if stored else None
-    return mapping or _propose(migration, cut, table)
+        base = ledger.sealed_mapping(connection, head.mapping_hash)
+    else:
+        base = _proposed_before(migration, table.name, cut) or _propose(migration, cut, table)
+
+    def older() -> Cut | None:
+        return cuts.find(migration.state, migration.source, head.cut) if head else None
+
+    evolution = follow(migration.settings, base, table, cut, older=older)
+    refuse_unsafe(evolution, cut)
+    return evolution
+
+
+def _proposed_before(migration: Migration, table: str, cut: Cut) -> TableMapping | None:
+    """Return the mapping that the stored delta of a first load was made with."""
+    delta = delta_files.find(migration.state, migration.source, table, cut.week)
+    if delta is None or delta.cut != cut.id or delta.base_cut is not None:
+        return None
+    return delta_files.mapping_of(migration.state, delta)
 
 
 def _propose(migration: Migration, cut: Cut, table: SourceTable) -> TableMapping:
     mapping, _ = propose_for(migration.settings, cut, table, target_schema=migration.target.schema)
     return mapping
-
-
-def drift_of(mapping: TableMapping, table: SourceTable) -> list[str]:
-    """Name how a table's columns differ from those of its sealed mapping."""
-    sealed = {c.name: c.declared for c in mapping.columns}
-    now = {c.name: c.declared for c in table.columns}
-    if list(sealed.items()) == list(now.items()):
-        return []
-    changes = [
-        *(f"new column {name}" for name in now if name not in sealed),
-        *(f"column {name} is gone" for name in sealed if name not in now),
-        *(
-            f"column {name} is declared {now[name] or 'without a type'}"
-            for name in now
-            if name in sealed and now[name] != sealed[name]
-        ),
-    ]
-    return changes or ["the order of the columns"]
-
-
-def _refuse_drift(mapping: TableMapping, table: SourceTable, cut: Cut) -> None:
-    changes = drift_of(mapping, table)
-    if changes:
-        raise UnsupportedError(
-            what=f"the table's columns changed: {'; '.join(changes)}",
-            where=f"table {mapping.table}, week {cut.week}",
-            expected="the columns of the sealed mapping; this version carries no schema changes",
-            hint="undo the change at the source, or leave the table out with `exclude`",
-        )
 
 
 def _compute(
@@ -342,12 +410,12 @@ def _compute(
     cut: Cut,
     head: Head | None,
     *,
-    replace: bool,
+    whole: bool,
 ) -> Delta:
     """Compare head and cut, or read the whole cut, and store the delta."""
     base = cuts.find(migration.state, migration.source, head.cut) if head else None
     with migration.state.workspace() as scratch:
-        if base is None or replace:
+        if base is None or whole:
             scope, steps = Scope.EVERYTHING, compare_cuts.everything(cut, shape, mapping)
         else:
             cuts.check(base)

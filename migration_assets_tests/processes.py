@@ -105,6 +105,16 @@ def step_together(migration: Migration, table: str, week: date, start: Barrier) 
     step.carry(migration, table, week, run="together")
 
 
+def replay_and_die(migration: Migration, table: str, stage: str) -> None:
+    """Replay a table's quarantine and die at a stage."""
+
+    def at(reached: str) -> None:
+        if reached == stage:
+            kill_myself()
+
+    step.replay(migration, table, run="killed", at=at)
+
+
 def started(function: object, *arguments: object) -> BaseProcess:
     """Start a function of this module in a process of its own."""
     process = CONTEXT.Process(target=function, args=arguments)  # pyright: ignore[reportArgumentType] - any callable

@@ -13,6 +13,7 @@ from migration_assets.cli.before import doctor, init, plan
 from migration_assets.cli.faces import demo, ui
 from migration_assets.cli.holds import hold, release
 from migration_assets.cli.output import FAILED, MISUSED, report, report_misuse
+from migration_assets.cli.quarantine import list_rows, replay
 from migration_assets.cli.weekly import run, status, verify
 from migration_assets.errors import MigrationError, SettingsError
 
@@ -31,6 +32,14 @@ def _flowed(text: str) -> str:
 
 for _command in (init, doctor, plan, run, status, verify, hold, release, ui, demo):
     app.command(help=_flowed(_command.__doc__ or ""))(_command)
+
+_quarantine = typer.Typer(
+    help="Rows that don't fit: see which are out, let in those that fit by now.",
+    no_args_is_help=True,
+)
+for _name, _command in (("list", list_rows), ("replay", replay)):
+    _quarantine.command(_name, help=_flowed(_command.__doc__ or ""))(_command)
+app.add_typer(_quarantine, name="quarantine")
 
 
 def main() -> None:

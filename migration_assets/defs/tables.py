@@ -122,7 +122,8 @@ def delta_asset(
         context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
     ) -> dg.Output[Delta]:
         try:
-            delta = make_delta(migration, table.name, date.fromisoformat(context.partition_key))
+            week = date.fromisoformat(context.partition_key)
+            delta = make_delta(migration, table.name, week, run=context.run.run_id)
         except MigrationError as error:
             raise failure(error) from error
         return dg.Output(delta, metadata=delta_metadata(delta))

@@ -18,7 +18,7 @@ from migration_assets.model import (
 # Fields that came after the first documents were sealed. At their default they are left out, so
 # that an older document keeps its hash.
 _LATER = {
-    TableMapping: ("deferred", "transform"),
+    TableMapping: ("deferred", "transform", "kept"),
     ColumnMapping: ("policy", "open", "default", "generated", "identity", "cast"),
     IndexMapping: ("definition", "original"),
 }
@@ -62,9 +62,16 @@ def _load(fields: dict[str, Any]) -> TableMapping:
     indexes = tuple(_index(i) for i in fields.pop("indexes"))
     key, notes = tuple(fields.pop("key")), tuple(fields.pop("notes"))
     deferred = tuple(DeferredObject(**d) for d in fields.pop("deferred", ()))
+    kept = tuple(fields.pop("kept", ()))
     return sealed(
         TableMapping(
-            **fields, columns=columns, indexes=indexes, key=key, notes=notes, deferred=deferred
+            **fields,
+            columns=columns,
+            indexes=indexes,
+            key=key,
+            notes=notes,
+            deferred=deferred,
+            kept=kept,
         )
     )
 

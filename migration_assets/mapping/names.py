@@ -49,9 +49,13 @@ def column_names(names: Collection[str]) -> dict[str, str]:
     """Return the target name of every source column, without collisions or system columns."""
     result: dict[str, str] = {}
     for name in names:
-        wanted = name + "_" if fold(name) in SYSTEM_COLUMNS else name
-        result[name] = unique_name(wanted, result.values())
+        result[name] = column_name(name, result.values())
     return result
+
+
+def column_name(name: str, taken: Collection[str]) -> str:
+    """Return the target name of one more column, beside those whose names are taken."""
+    return unique_name(name + "_" if fold(name) in SYSTEM_COLUMNS else name, taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,3 +204,31 @@ def _seems(census: ColumnCensus, kind: TargetType) -> str:
         counted = plausible(census)
         return f"could be {counted}" if counted else ""
     return ""
+
+
+def map_column(
+    table: SourceTable,
+    column: SourceColumn,
+    census: ColumnCensus,
+    override: TableOverride,
+    *,
+    target: str,
+    not_null: bool,
+) -> ColumnMapping:
+    """Return the mapping of one column as its census and the settings support it.
+
+    It is open where it has no value and the settings give it no type.
+    """
+    said = override.column(column.name)
+    kind = _type(table, column, census, override)
+    return ColumnMapping(
+        name=column.name,
+        declared=column.declared,
+        target=target,
+        type=kind,
+        not_null=not_null,
+        evidence=_evidence(census, kind),
+        open=census.values == 0 and said.type is None,
+        policy=said.policy or override.policy or Policy.QUARANTINE,
+        cast=said.cast or "",
+    )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from migration_assets.findings import Inspection, Proof
+from migration_assets.findings import Inspection, Moved, Outcome, Proof
 from migration_assets.model import Hold
 from migration_assets.report.checks import Asked, Result, of_inspection
 from migration_assets.report.status import Status
@@ -40,6 +40,27 @@ class Carried:
         if not self.success:
             return "not complete"
         return "proved equal, but for what is on hold" if self.held else "proved equal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """One table whose quarantine was replayed: what moved, or why nothing did.
+
+    Without a move and an error the table was never loaded.
+    """
+
+    table: str
+    moved: Moved | None = None
+    error: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """Say in one word how it ended."""
+        if self.error:
+            return "failed"
+        if self.moved is None:
+            return "never loaded"
+        return "moved" if self.moved.outcome is Outcome.LOADED else "unchanged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -281,8 +281,13 @@ def _round_trip(asked: Asked, found: RoundTrip) -> Result:
 
 def _schema(found: SchemaCheck) -> Result:
     standing = f"{found.columns:,} columns and {found.indexes:,} keys and indexes"
+    follows = (
+        f"changes of the source that the next load will carry: {len(found.pending)}"
+        if found.pending
+        else f"the cut of {found.cut_week} has its columns"
+    )
     sentence = (
-        f"{standing} stand as the mapping made them; the cut of {found.cut_week} has its columns"
+        f"{standing} stand as the mapping made them; {follows}"
         if found.holds
         else f"{len(found.findings)} differences from the sealed mapping:"
         f" {'; '.join(f.what for f in found.findings[:3])}"
@@ -296,6 +301,7 @@ def _schema(found: SchemaCheck) -> Result:
             "indexes": found.indexes,
             "differing_objects": len(found.findings),
             "rows_against_later_constraints": sum(v.rows or 0 for v in found.violations),
+            "pending_changes": len(found.pending),
         },
         texts={
             "newest_cut": found.cut_week.isoformat(),
@@ -304,6 +310,7 @@ def _schema(found: SchemaCheck) -> Result:
         lines=(
             *(f"{f.what}; to do: {f.to_do}" for f in found.findings),
             *(f"before the cutover: {v.text}" for v in found.violations),
+            *(f"will be applied by the next load: {what}" for what in found.pending),
         ),
         to_do="; ".join(dict.fromkeys(f.to_do for f in found.findings[:_SHOWN])) or "nothing",
     )

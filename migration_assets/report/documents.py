@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from migration_assets.report.answers import Carried, TableProof
+from migration_assets.findings import Quarantined
+from migration_assets.report.answers import Carried, Replayed, TableProof
 from migration_assets.report.checkup import Check, healthy
 from migration_assets.report.plan import Pinned, Plan
 from migration_assets.report.status import Status
@@ -28,6 +29,10 @@ def status(found: Status) -> dict[str, Any]:
             for name, cells in found.cells.items()
         ],
         "on_hold": {name: hold.text for name, hold in found.holds.items()},
+        "schema_changes": [
+            {"table": name, "week": week.isoformat(), "changes": list(said)}
+            for (name, week), said in sorted(found.changes.items())
+        ],
         "failures": [
             {"table": name, "week": week.isoformat(), "reason": reason}
             for (name, week), reason in sorted(found.reasons.items())
@@ -133,6 +138,28 @@ def _proof(found: TableProof, *, show_keys: bool) -> dict[str, Any]:
             }
             for check in found.inspected(show_keys=show_keys)
         ],
+    }
+
+
+def quarantined(found: Iterable[Quarantined]) -> dict[str, Any]:
+    """Return what stands in quarantine, by table."""
+    return {"tables": [dataclasses.asdict(table) for table in found]}
+
+
+def replayed(found: Iterable[Replayed]) -> dict[str, Any]:
+    """Return how every table's replay ended; figures are null where nothing was looked at."""
+    return {
+        "tables": [
+            {
+                "table": table.table,
+                "outcome": table.outcome,
+                "changes": list(table.moved.changes) if table.moved else [],
+                "inserted": table.moved.inserted if table.moved else None,
+                "quarantined": table.moved.proof.quarantined_rows if table.moved else None,
+                "problem": table.error,
+            }
+            for table in found
+        ]
     }
 
 

@@ -109,7 +109,9 @@ class TablePlan:
     `state` is `new` (the first load makes the table with `ddl`), `sealed` (it stands at `head` with
     this mapping already) or `refused` (`problems` say why). `rows` and `unfit` are None where they
     could not be counted; `left_out` names what of the table isn't carried, `deferred` what is made
-    at the cutover. Any of `problems` stops the next load. `mapping` is None where it is refused.
+    at the cutover. `pending` are changes at the source that the next load carries: `columns` and
+    `key` are those after it. Any of `problems` stops the next load. `mapping` is None where it is
+    refused.
     """
 
     table: str
@@ -124,6 +126,7 @@ class TablePlan:
     unfit: Unfit | None = None
     left_out: tuple[str, ...] = ()
     deferred: tuple[PlannedObject, ...] = ()
+    pending: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     mapping: TableMapping | None = field(default=None, repr=False)
 

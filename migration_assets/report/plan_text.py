@@ -60,6 +60,9 @@ def _print_table(table: TablePlan, console: Console) -> None:
         return
     if table.head:
         console.print(f"  loaded: stands at {table.head}, its mapping is sealed", markup=False)
+    for what in table.pending:
+        text = f"  will be applied by the next load: {what}"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
     key = ", ".join(table.key) if table.key else "no key: a multiset of rows"
     console.print(f"  key: {key} ({table.key_reason})", markup=False, soft_wrap=True)
     console.print(_columns(table))

@@ -31,7 +31,8 @@ class Cell:
 class Status:
     """Tables by weeks, each table's head, and the reason of the last failure that still stands.
 
-    `holds` has the tables that are on hold, of those that are shown.
+    `holds` has the tables that are on hold, of those that are shown; `changes` say what of a
+    table's mapping became another in a week.
     """
 
     weeks: tuple[date, ...]
@@ -39,6 +40,9 @@ class Status:
     heads: Mapping[str, date]
     reasons: Mapping[tuple[str, date], str]
     holds: Mapping[str, Hold] = field(default_factory=dict[str, Hold])
+    changes: Mapping[tuple[str, date], tuple[str, ...]] = field(
+        default_factory=dict[tuple[str, date], tuple[str, ...]]
+    )
 
     @property
     def proved(self) -> bool:
@@ -60,8 +64,14 @@ def status(
 
     `entries` and `attempts` are in order, as the ledger gives them. A week without an entry of its
     own is covered once the head stands at it or later. A step that a hold refused is no failure.
+    Several entries of a week are shown as one: a move between mappings may follow a load.
     """
-    loads = {(e["table_name"], e["week"]): e for e in entries}
+    loads: dict[tuple[str, date], dict[str, Any]] = {}
+    changes: dict[tuple[str, date], tuple[str, ...]] = {}
+    for entry in entries:
+        place = entry["table_name"], entry["week"]
+        loads[place] = _added_up(loads.get(place), entry)
+        changes[place] = (*changes.get(place, ()), *entry.get("changes", ()))
     heads: dict[str, date] = {}
     for table, week in loads:
         heads[table] = max(week, heads.get(table, date.min))
@@ -93,7 +103,15 @@ def status(
         heads=heads,
         reasons=still,
         holds={table: hold for table, hold in holds.items() if table in cells},
+        changes={place: said for place, said in changes.items() if said and place[0] in cells},
     )
+
+
+def _added_up(before: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry with the rows that earlier ones of its week changed."""
+    if before is None:
+        return dict(entry)
+    return {**entry, **{k: before[k] + entry[k] for k in ("inserted", "updated", "deleted")}}
 
 
 def _cell(entry: Mapping[str, Any] | None, week: date, head: date, *, otherwise: str) -> Cell:

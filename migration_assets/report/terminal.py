@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TextIO
 
@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from migration_assets.findings import Quarantined
 from migration_assets.model import Hold
-from migration_assets.report.answers import Carried, TableProof
+from migration_assets.report.answers import Carried, Replayed, TableProof
 from migration_assets.report.checks import FOREIGN_KEYS, Result
 from migration_assets.report.status import Cell, Status
 
@@ -162,3 +163,36 @@ def _print_check(table: str, check: Result, style: str, console: Console) -> Non
     for line in (*(check.lines or (check.sentence,)), f"to do: {check.to_do}"):
         text = f"{table}: {check.name}: {line}"
         console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def print_quarantined(found: Sequence[Quarantined], console: Console) -> None:
+    """Print what stands in quarantine, by table, column and reason."""
+    for table in found:
+        text = f"{table.table}: {table.rows} rows in quarantine"
+        console.print(text, style="bold", markup=False, soft_wrap=True)
+        for column, reasons in table.reasons.items():
+            for reason, count in reasons.items():
+                text = f"  {column}, {count} times: {reason}"
+                console.print(text, markup=False, soft_wrap=True)
+        if table.keys:
+            more = " …" if table.rows > len(table.keys) else ""
+            text = f"  such as {'; '.join(table.keys)}{more}"
+            console.print(text, markup=False, soft_wrap=True)
+    if not found:
+        console.print("nothing is in quarantine")
+
+
+def print_replayed(found: Sequence[Replayed], console: Console) -> None:
+    """Print how every table's replay ended."""
+    for table in found:
+        if table.error:
+            text = f"{table.table}: {table.error}"
+            console.print(text, style="red", markup=False, soft_wrap=True)
+            continue
+        text = f"{table.table}: {table.outcome}"
+        if table.moved is not None:
+            left = table.moved.proof.quarantined_rows
+            text += f", {table.moved.inserted} rows went in, {left} stay in quarantine"
+        console.print(text, markup=False, soft_wrap=True)
+        for change in table.moved.changes if table.moved else ():
+            console.print(f"  {change}", markup=False, soft_wrap=True)

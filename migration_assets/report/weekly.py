@@ -26,6 +26,13 @@ def render(status: Status, week: date) -> str:
     if status.holds:
         lines += ["", "## On hold", ""]
         lines += [f"- {_plain(name)} {hold.text}" for name, hold in sorted(status.holds.items())]
+    changes = {t: said for (t, carried), said in status.changes.items() if carried == week}
+    if changes:
+        lines += ["", "## Schema changes"]
+        for name, said in sorted(changes.items()):
+            lines += ["", f"**{_plain(name)}**", "", "```text"]
+            lines += [line for what in said for line in _wrapped(what)]
+            lines += ["```"]
     reasons = {t: why for (t, failed), why in status.reasons.items() if failed == week}
     if reasons:
         lines += ["", "## What failed"]

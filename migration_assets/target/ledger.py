@@ -23,7 +23,7 @@ from migration_assets.model import (
 )
 from migration_assets.target.connection import Connection
 
-VERSION = 2
+VERSION = 3
 _BOOTSTRAP_LOCK = 0x6D696772  # 'migr': one bootstrap at a time
 
 _DDL = """
@@ -107,13 +107,22 @@ CREATE TABLE IF NOT EXISTS migration.hold (
     PRIMARY KEY (source, table_name)
 );
 """
+_DDL_3 = """
+ALTER TABLE migration.ledger ADD COLUMN IF NOT EXISTS changes text[] NOT NULL DEFAULT '{}';
+ALTER TABLE migration.ledger ADD COLUMN IF NOT EXISTS ddl text[] NOT NULL DEFAULT '{}';
+"""
 # What each version added. A ledger of an older version is brought forward in place.
-_LAYOUTS = {1: _DDL, 2: _DDL_2}
+_LAYOUTS = {1: _DDL, 2: _DDL_2, 3: _DDL_3}
+
+LOAD, SCHEMA = "load", "schema"  # kinds of entries: within a mapping, and from one to the next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One head move, as it is written."""
+    """One head move, as it is written.
+
+    Of a move between mappings, `changes` say for people what is another and `ddl` is what ran.
+    """
 
     kind: str
     base: Head | None
@@ -129,6 +138,8 @@ class Entry:
     run: str
     acknowledged: Sequence[str]
     started_at: datetime
+    changes: Sequence[str] = ()
+    ddl: Sequence[str] = ()
 
 
 def bootstrap(connection: Connection, schema: str) -> None:
@@ -261,9 +272,9 @@ _INSERT = """
 INSERT INTO migration.ledger (
     source, table_name, kind, week, base_week, base_cut, cut, mapping, inserted, updated, deleted,
     source_rows, target_rows, quarantined, displaced, algorithm, bucket_counts, bucket_sums, move,
-    run, acknowledged, started_at)
+    run, acknowledged, started_at, changes, ddl)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::numeric[], %s,
-    %s, %s, %s)
+    %s, %s, %s, %s, %s)
 RETURNING entry
 """
 
@@ -296,6 +307,8 @@ def write(connection: Connection, mapping: TableMapping, entry: Entry) -> int:
             entry.run,
             list(entry.acknowledged),
             entry.started_at,
+            list(entry.changes),
+            list(entry.ddl),
         ),
     ).fetchone()
     return cast("int", row[0]) if row else 0
@@ -361,10 +374,12 @@ def refuse_held(connection: Connection, source: str, table: str, where: str) -> 
         )
 
 
+# Through JSON, since a ledger that no run has brought forward yet has no such column.
 _ENTRIES = """
 SELECT entry, table_name, kind, week, base_week, inserted, updated, deleted, source_rows,
-       target_rows, quarantined, displaced, written_at
-FROM migration.ledger WHERE source = %s ORDER BY entry
+       target_rows, quarantined, displaced, written_at,
+       coalesce(to_jsonb(l) -> 'changes', '[]') AS changes
+FROM migration.ledger AS l WHERE source = %s ORDER BY entry
 """
 
 

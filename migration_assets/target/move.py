@@ -3,24 +3,35 @@
 READ COMMITTED, and the first statement is the table's advisory lock: under REPEATABLE READ a
 second run would not see the ledger row of the first and would apply the delta twice. Readers of
 the target go on; other writers wait. A move that can't be proved is rolled back.
+
+A move between mappings (`remap`) is the same step: what stands is digested under the older mapping,
+the cut is staged whole under the newer one, and readers wait too, from when the table is altered.
 """
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import psycopg
 from psycopg import sql
 
-from migration_assets.errors import GuardError, ProofError, TargetError, TargetUnavailableError
+from migration_assets.errors import (
+    GuardError,
+    ProofError,
+    StateError,
+    TargetError,
+    TargetUnavailableError,
+)
 from migration_assets.findings import (
     Moved,
     Outcome,
     Proof,
     RoundTrip,
 )
+from migration_assets.mapping.document import sealed
+from migration_assets.mapping.objects import without
 from migration_assets.model import (
     Cut,
     Delta,
@@ -33,7 +44,7 @@ from migration_assets.model import (
 )
 from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
-from migration_assets.target import ddl, ledger, quarantine, staging
+from migration_assets.target import ddl, ledger, quarantine, remap, staging
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -42,7 +53,7 @@ from migration_assets.target.connection import (
     translated,
 )
 from migration_assets.target.identity import restart_identity
-from migration_assets.target.making import make_indexes, make_table
+from migration_assets.target.making import make_indexes, make_table, refused_columns
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
@@ -63,9 +74,10 @@ def _no_stop(_stage: str) -> None:
 class Step:
     """Everything one step needs, prepared before its transaction opens.
 
-    `head` is where the table stood when this was prepared. `head_hashes` gives the row hashes of
-    the head's cut where foreign rows are to be displaced. `show_keys` lets errors name rows by
-    key. `at` is told each stage's name.
+    `head` is where the table stood when this was prepared. `remapping` leads from the head's
+    mapping to `mapping` where that is another one. `head_hashes` gives the row hashes of the
+    head's cut where foreign rows are to be displaced. `show_keys` lets errors name rows by key.
+    `at` is told each stage's name.
     """
 
     cut: Cut
@@ -75,6 +87,7 @@ class Step:
     delta: Delta
     expected: Expected
     run: str
+    remapping: remap.Remapping | None = None
     acknowledged: frozenset[str] = frozenset()
     head_hashes: Callable[[], Iterator[int]] | None = None
     show_keys: bool = True
@@ -85,6 +98,11 @@ class Step:
     def where(self) -> str:
         """Name table and week for an error."""
         return f"table {self.mapping.table}, week {self.cut.week}"
+
+    @property
+    def standing(self) -> TableMapping:
+        """The mapping under which the table stands before the step."""
+        return self.remapping.older if self.remapping else self.mapping
 
 
 def move(connection: Connection, target: Target, step: Step) -> Moved | None:
@@ -102,9 +120,12 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
             return None
         # Under the lock that `hold` takes too: one that was set while this was prepared wins.
         ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
+        statements: Sequence[str] = ()
+        displaced = 0
         if step.head is None:
-            applied, mapping = _first_load(connection, step)
-            step, displaced = replace(step, mapping=mapping), 0
+            applied, step = _first_load(connection, step)
+        elif step.remapping is not None:
+            applied, displaced, statements, step = _remap(connection, step, step.remapping)
         else:
             applied, displaced = _apply(connection, step)
         step.at("applied")
@@ -134,6 +155,7 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
                 applied=applied,
                 displaced=displaced,
                 started=started,
+                statements=statements,
             ),
         )
         step.at("written")
@@ -149,6 +171,7 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         updated=applied.updated,
         deleted=applied.deleted,
         displaced=displaced,
+        changes=step.remapping.changes if step.remapping else (),
     )
 
 
@@ -162,15 +185,7 @@ def lock_table(connection: Connection, source: str, table: str) -> None:
 def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
     """Bring the table to the cut; return the row counts, and the foreign rows displaced."""
     mapping, delta = step.mapping, step.delta
-    present = ddl.read_table(connection, mapping)
-    if present is None:
-        raise TargetError(
-            what=f"{mapping.target_schema}.{mapping.target_table} is gone from the target",
-            where=step.where,
-            expected="the table that earlier weeks loaded",
-            hint="restore it from a backup of the target",
-        )
-    _check_columns(step, present)
+    present = _present(connection, step)
     connection.execute(
         sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(ddl.table_name(mapping))
     )
@@ -180,8 +195,82 @@ def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
     return changes.apply(connection, mapping, delta, present), displaced
 
 
-def _first_load(connection: Connection, step: Step) -> tuple[Applied, TableMapping]:
-    """Make the table and fill it; return the mapping as the server took it, to be sealed."""
+def _remap(
+    connection: Connection, step: Step, remapping: remap.Remapping
+) -> tuple[Applied, int, Sequence[str], Step]:
+    """Bring the table to the cut under another mapping.
+
+    Rows are staged before the table is locked, since its readers have to wait from then on.
+    Returns the row counts, the foreign rows displaced, the statements that changed the table, and
+    the step with the mapping as the server took it, to be sealed.
+    """
+    delta = step.delta
+    present = _present(connection, step)
+    _check_whole(step)
+    refused = refused_columns(connection, step.mapping, step.table)
+    if refused:
+        remapping = replace(remapping, newer=sealed(without(remapping.newer, refused)))
+    mapping = remapping.newer
+    remap.refuse_taken_names(remapping, present, step.where)
+    staging.stage(connection, mapping, delta, delta_files.row_batches(delta))
+    by = remap.method(connection, remapping)
+    step.at("staged")
+    connection.execute(
+        sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(ddl.table_name(mapping))
+    )
+    locked = _present(connection, step)  # again: somebody may have changed it before
+    remap.refuse_taken_names(remapping, locked, step.where)
+    displaced = _guard_foreign_rows(connection, step)
+    statements = remap.Changes(connection, remapping, by, step.where)
+    statements.make_room()
+    step.at("altered")
+    made = _present(connection, step, mapping)
+    applied = changes.apply(connection, by, delta, made)
+    remap.refuse_lost_values(remapping, by, made, applied, step.where)
+    # A table with deferred triggers waiting can't be altered.
+    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    mapping = statements.finish(step.table)
+    return applied, displaced, statements.ddl, replace(step, mapping=mapping)
+
+
+def _check_whole(step: Step) -> None:
+    """Make sure that a move between mappings is given the whole cut, in the newer mapping."""
+    delta = step.delta
+    if delta.scope is Scope.EVERYTHING and delta.mapping_hash == step.mapping.hash:
+        return
+    raise StateError(
+        what="the stored delta belongs to another mapping",
+        where=step.where,
+        expected="all rows of the cut under the mapping that the table is moved to",
+        hint=f"materialize delta/{step.mapping.table} for {step.cut.week} again",
+    )
+
+
+def _present(
+    connection: Connection, step: Step, mapping: TableMapping | None = None
+) -> ddl.TargetTable:
+    """Read the table as it has to stand: under `mapping`, or as before the step."""
+    table = ddl.read_table(connection, mapping or step.standing)
+    if table is None:
+        raise _gone(step)
+    _check_columns(step, table, mapping)
+    return table
+
+
+def _gone(step: Step) -> TargetError:
+    return TargetError(
+        what=f"{step.mapping.target_schema}.{step.mapping.target_table} is gone from the target",
+        where=step.where,
+        expected="the table that earlier weeks loaded",
+        hint="restore it from a backup of the target",
+    )
+
+
+def _first_load(connection: Connection, step: Step) -> tuple[Applied, Step]:
+    """Make the table and fill it.
+
+    Returns the row counts, and the step with the mapping as the server took it, to be sealed.
+    """
     if ddl.read_table(connection, step.mapping) is not None:
         raise TargetError(
             what=f"{step.mapping.target_schema}.{step.mapping.target_table} exists already",
@@ -194,11 +283,14 @@ def _first_load(connection: Connection, step: Step) -> tuple[Applied, TableMappi
     mapping = make_table(connection, step.mapping, step.table)
     inserted = changes.insert_all(connection, mapping)
     mapping = make_indexes(connection, mapping, step.table)
-    return Applied(inserted=inserted, updated=0, deleted=0), mapping
+    applied = Applied(inserted=inserted, updated=0, deleted=0)
+    return applied, replace(step, mapping=mapping)
 
 
-def _check_columns(step: Step, present: ddl.TargetTable) -> None:
-    missing = ddl.missing_columns(step.mapping, present)
+def _check_columns(
+    step: Step, present: ddl.TargetTable, mapping: TableMapping | None = None
+) -> None:
+    missing = ddl.missing_columns(mapping or step.standing, present)
     if missing:
         raise TargetError(
             what=f"columns are gone or have another type: {', '.join(missing)}",
@@ -210,7 +302,7 @@ def _check_columns(step: Step, present: ddl.TargetTable) -> None:
 
 def _guard_foreign_rows(connection: Connection, step: Step) -> int:
     """Refuse rows that someone else changed, or displace them where that is acknowledged."""
-    mapping, delta = step.mapping, step.delta
+    mapping, delta = step.standing, step.delta
     if step.head_hashes is not None:
         staging.stage_hashes(connection, step.head_hashes())
         return changes.displace(connection, mapping, step.move, step.cut.week)
@@ -300,9 +392,11 @@ def _entry(
     applied: Applied,
     displaced: int,
     started: datetime,
+    statements: Sequence[str],
 ) -> ledger.Entry:
+    remapping = step.remapping
     return ledger.Entry(
-        kind="load",
+        kind=ledger.SCHEMA if remapping else ledger.LOAD,
         base=step.head,
         week=step.cut.week,
         cut=step.cut.id,
@@ -316,6 +410,8 @@ def _entry(
         run=step.run,
         acknowledged=sorted(step.acknowledged),
         started_at=started,
+        changes=remapping.changes if remapping else (),
+        ddl=statements,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any, cast
 
+from migration_assets.findings import Quarantined
 from migration_assets.mapping.raw import raw_digest
 from migration_assets.model import TableMapping
 from migration_assets.target.connection import Connection
@@ -109,3 +110,37 @@ def stored(connection: Connection, source: str, table: str) -> Counter[bytes]:
             classes, values = cast("tuple[list[str], list[bytes | None]]", row)
             rows[raw_digest(classes, [None if v is None else bytes(v) for v in values])] += 1
     return rows
+
+
+_REASONS = """
+SELECT q.table_name, u.name, u.reason, count(*)
+FROM migration.quarantine AS q, unnest(q.unfit_columns, q.reasons) AS u (name, reason)
+WHERE q.source = %s GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
+_KEYS = """
+SELECT table_name, key FROM (
+    SELECT table_name, key, row_number() OVER (PARTITION BY table_name ORDER BY key) AS place
+    FROM migration.quarantine WHERE source = %s AND key <> '') AS named
+WHERE place <= %s ORDER BY table_name, place
+"""
+
+
+def summary(connection: Connection, source: str, *, keys: int) -> list[Quarantined]:
+    """Return what stands in quarantine by table, with at most so many rows' keys of each."""
+    counted = connection.execute(
+        "SELECT table_name, count(*) FROM migration.quarantine WHERE source = %s"
+        " GROUP BY 1 ORDER BY 1",
+        (source,),
+    ).fetchall()
+    reasons: dict[str, dict[str, dict[str, int]]] = {}
+    for table, column, reason, count in cast("Any", connection.execute(_REASONS, (source,))):
+        reasons.setdefault(table, {}).setdefault(column, {})[reason] = count
+    named: dict[str, list[str]] = {}
+    for table, key in cast("Any", connection.execute(_KEYS, (source, keys))):
+        named.setdefault(table, []).append(key)
+    return [
+        Quarantined(
+            table=table, rows=rows, reasons=reasons.get(table, {}), keys=tuple(named.get(table, ()))
+        )
+        for table, rows in cast("Any", counted)
+    ]

@@ -17,7 +17,6 @@ from migration_assets.target import ddl
 from migration_assets.target.connection import Connection
 
 _SHOWN_EXTRAS = 20
-_UNDO_AT_SOURCE = "undo the change at the source, or leave the table out with `exclude`"
 
 _NULLABLE = """
 SELECT a.attname FROM pg_attribute AS a
@@ -59,20 +58,29 @@ class _Index(NamedTuple):
 
 
 def compare_schema(
-    connection: Connection, mapping: TableMapping, *, cut_week: date, drift: Iterable[str]
+    connection: Connection,
+    mapping: TableMapping,
+    *,
+    cut_week: date,
+    drift: Iterable[Finding],
+    pending: Iterable[str] = (),
 ) -> SchemaCheck:
     """Name everything of ours that is gone from the target or has become another thing.
 
-    `drift` names how the columns of the newest cut, of `cut_week`, differ from the mapping.
+    `drift` is what keeps the table from following the newest cut, of `cut_week`, by itself;
+    `pending` are the changes that its next load will carry.
     """
-    drifted = [Finding(what=f"at the source: {what}", to_do=_UNDO_AT_SOURCE) for what in drift]
+    drifted = [Finding(what=f"at the source: {f.what}", to_do=f.to_do) for f in drift]
+    awaited = tuple(pending)
     table = ddl.read_table(connection, mapping)
     if table is None:
         gone = Finding(
             what=f"table {mapping.target_schema}.{mapping.target_table} is gone from the target",
             to_do="restore it from a backup of the target",
         )
-        return SchemaCheck(cut_week=cut_week, columns=0, indexes=0, findings=(gone, *drifted))
+        return SchemaCheck(
+            cut_week=cut_week, columns=0, indexes=0, findings=(gone, *drifted), pending=awaited
+        )
     name = ddl.table_name(mapping).as_string(None)
     indexes = [
         _Index(
@@ -94,6 +102,7 @@ def compare_schema(
             *drifted,
         ),
         extras=_extras(connection, mapping, table, indexes),
+        pending=awaited,
     )
 
 

@@ -225,14 +225,25 @@ def test_a_loaded_table_is_shown_with_its_sealed_mapping(make_migration: MakeMig
     assert found.unfit.rows == 1
 
 
-def test_drift_against_the_sealed_mapping_is_named(make_migration: MakeMigration) -> None:
-    """The next load would refuse it."""
+def test_what_the_next_load_will_change_is_named(make_migration: MakeMigration) -> None:
+    """Columns and rows are shown as they will be then."""
     migration = make_migration(SCHEMA)
     load_week(migration, 1)
     change(migration, "ALTER TABLE customers ADD COLUMN email TEXT")
     found = planned(migration, "customers")
-    assert found.stops == ("the source's columns changed: new column email",)
-    assert found.unfit is None
+    assert found.stops == ()
+    assert found.pending == ("column email is new: text",)
+    assert found.columns[-1].target == "email"
+    assert found.unfit is not None
+
+
+def test_a_change_that_has_to_be_confirmed_is_named(make_migration: MakeMigration) -> None:
+    """With what to write into migration.yaml; the next load would stop."""
+    migration = make_migration(SCHEMA)
+    load_week(migration, 1)
+    change(migration, "ALTER TABLE customers RENAME COLUMN id TO number")
+    (stop,) = planned(migration, "customers").stops
+    assert "`tables: customers: key: [number]`" in stop
 
 
 def test_a_loaded_table_that_is_gone_from_the_target_is_named(

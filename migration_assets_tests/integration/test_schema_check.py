@@ -155,15 +155,24 @@ def test_many_objects_of_the_targets_own_are_counted_not_all_listed(migration: M
     assert extras[-1] == "10 more"
 
 
-def test_drift_of_the_newest_cut_is_a_finding(migration: Migration) -> None:
-    """What the next load will refuse is known as soon as its cut is taken."""
+def test_what_the_next_load_will_carry_is_said(migration: Migration) -> None:
+    """As soon as its cut is taken; it is nothing to do."""
     change(migration, "ALTER TABLE item ADD COLUMN weight REAL")
-    assert schema(migration).holds
+    assert schema(migration).pending == ()
     step.take_cut(migration, week(2))
     found = schema(migration)
-    assert [finding.what for finding in found.findings] == ["at the source: new column weight"]
-    assert "exclude" in found.findings[0].to_do
+    assert found.holds
+    assert found.pending == ("column weight is new: double precision",)
     assert found.cut_week == week(2)
+
+
+def test_what_has_to_be_confirmed_is_a_finding(migration: Migration) -> None:
+    """What the next load will refuse is known as soon as its cut is taken, with what to write."""
+    change(migration, "ALTER TABLE item RENAME COLUMN id TO number")
+    step.take_cut(migration, week(2))
+    (found,) = schema(migration).findings
+    assert found.what.startswith("at the source: the key was (id)")
+    assert "`tables: item: key: [number]`" in found.to_do
 
 
 def test_a_table_that_left_the_source_is_a_finding(migration: Migration) -> None:

@@ -122,6 +122,7 @@ def test_numbers_are_whole_so_that_they_plot() -> None:
         "indexes": 3,
         "differing_objects": 0,
         "rows_against_later_constraints": 0,
+        "pending_changes": 0,
     }
     assert set(found[FOREIGN_KEYS].numbers.values()) == {0, 1}
 

@@ -143,9 +143,16 @@ def program() -> dict[str, TyperCommand]:
     """Return the commands of the command line by name; hidden ones are nobody's business."""
     group = typer.main.get_command(PROGRAM.app)
     assert isinstance(group, TyperGroup)
-    commands = {n: c for n, c in group.commands.items() if isinstance(c, TyperCommand)}
-    assert commands.keys() == group.commands.keys()
-    return {name: command for name, command in commands.items() if not command.hidden}
+    return {name: command for name, command in _commands(group) if not command.hidden}
+
+
+def _commands(group: TyperGroup) -> Iterator[tuple[str, TyperCommand]]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from ((f"{name} {of}", found) for of, found in _commands(command))
+        else:
+            assert isinstance(command, TyperCommand)
+            yield name, command
 
 
 def parameters(command: TyperCommand) -> dict[str, str]:
@@ -212,6 +219,8 @@ def test_a_page_names_only_commands_and_options_that_exist(page: Path) -> None:
     for command, *words in invocations(read(page)):
         if command in ("--help", "COMMAND"):
             continue
+        if words and f"{command} {words[0]}" in program():
+            command, *words = f"{command} {words[0]}", *words[1:]  # noqa: PLW2901 - one command
         assert command in program(), f"{page.name}: migration-assets {command}"
         known = {o for p in program()[command].params for o in (*p.opts, *p.secondary_opts)}
         options = {w.partition("=")[0] for w in words if w.startswith("-")} - {"--help"}
