@@ -155,7 +155,10 @@ def test_status_shows_on_hold_with_the_reason_and_no_failure(
 def _as_version_1(migration: Migration) -> None:
     """Turn the ledger into what the first release made."""
     write_on_target(
-        migration, "DROP TABLE migration.hold", "UPDATE migration.version SET version = 1"
+        migration,
+        "DROP TABLE migration.hold",
+        "ALTER TABLE migration.ledger DROP changes, DROP ddl",
+        "UPDATE migration.version SET version = 1",
     )
 
 
@@ -168,9 +171,9 @@ def test_a_ledger_of_version_1_is_brought_forward_in_place(make_migration: MakeM
     assert standing.holds(migration) == {}
     standing.standing(migration, ["note"], [week(1)])
     assert snapshot(migration) == before  # asking changes nothing
-    change(migration, "DELETE FROM note WHERE id = 1")
+    change(migration, "ALTER TABLE note ADD COLUMN more", "DELETE FROM note WHERE id = 1")
     load_week(migration, 2)
-    assert target_rows(migration, "SELECT version FROM migration.version") == [(2,)]
+    assert target_rows(migration, "SELECT version FROM migration.version") == [(3,)]
     assert len(entries(migration, "note")) == 2
     hold(migration, "note", "wait")
     assert list(standing.holds(migration)) == ["note"]
@@ -181,8 +184,8 @@ def test_a_newer_ledger_is_refused(make_migration: MakeMigration) -> None:
     """A release that doesn't know its layout must not write to it."""
     migration = make_migration(NOTES)
     load_week(migration, 1)
-    write_on_target(migration, "UPDATE migration.version SET version = 3")
-    with pytest.raises(Exception, match="the ledger has version 3"):
+    write_on_target(migration, "UPDATE migration.version SET version = 4")
+    with pytest.raises(Exception, match="the ledger has version 4"):
         step.bootstrap(migration)
 
 
@@ -200,4 +203,4 @@ def test_an_upgrade_waits_for_another_one(make_migration: MakeMigration) -> None
         with pytest.raises(psycopg.errors.LockNotAvailable):
             ledger.bootstrap(connection, "public")
     step.bootstrap(migration)
-    assert target_rows(migration, "SELECT version FROM migration.version") == [(2,)]
+    assert target_rows(migration, "SELECT version FROM migration.version") == [(3,)]

@@ -147,3 +147,17 @@ def test_a_long_reason_is_broken_between_words_in_the_report() -> None:
     assert shown.split() == reason.split()
     assert [len(line) for line in shown.splitlines() if len(line) > 100] == [150]
     assert "\nto do:" in shown
+
+
+def test_a_move_between_mappings_is_added_to_the_week_it_follows() -> None:
+    """Its changes are said in that week's report, and in no other."""
+    schema = {**load("orders", WEEKS[1]), "target_rows": 41, "changes": ["column note is new"]}
+    found = status(
+        tables=["orders"], weeks=WEEKS, entries=[load("orders", WEEKS[1]), schema], attempts=[]
+    )
+    cell = found.cells["orders"][WEEKS[1]]
+    assert (cell.rows, cell.inserted, cell.updated, cell.deleted) == (41, 6, 4, 2)
+    assert "## Schema changes\n\n**`orders`**\n\n```text\ncolumn note is new\n```" in render(
+        found, WEEKS[1]
+    )
+    assert "Schema changes" not in render(found, WEEKS[2])
