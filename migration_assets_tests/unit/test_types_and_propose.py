@@ -166,6 +166,7 @@ def test_every_ladder_ends_where_all_classes_have_a_place(declared: str) -> None
         ("TIMESTAMPTZ", [MOMENT + "Z"] * 1999 + [MOMENT + "+00:00"], TEXT),
         ("TIMESTAMPTZ", [MOMENT + "Z"] * 1999 + [MOMENT + ".5Z"], zoned(" 0Z")),
         ("TIMESTAMPTZ", [MOMENT], form(" 0")),
+        ("TIMESTAMPTZ", [MOMENT + "+16:00"], TEXT),
         ("DATETIMEOFFSET", [MOMENT + " +0330"], zoned(" 0 +0330")),
         ("TIME", ["10:00:00", "23:59:59"], TargetType(kind=Kind.TIME, form="0")),
         ("TIME", ["10:00"], TargetType(kind=Kind.TIME, form="m")),
