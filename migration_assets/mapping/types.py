@@ -39,7 +39,7 @@ _MAX_PRECISION = 1000
 _NUMBERS_OR_TEXT = (BIGINT, NUMERIC, TEXT, BYTEA)
 _BY_WORD = {
     BOOLEAN: (BOOLEAN, BIGINT, NUMERIC, DOUBLE, TEXT, BYTEA),
-    DATE: (DATE, TIMESTAMP, *_NUMBERS_OR_TEXT),
+    DATE: (DATE, TIMESTAMP, TIMESTAMPTZ, *_NUMBERS_OR_TEXT),
     TIMESTAMP: (TIMESTAMP, TIMESTAMPTZ, DATE, *_NUMBERS_OR_TEXT),
     TIMESTAMPTZ: (TIMESTAMPTZ, TIMESTAMP, DATE, *_NUMBERS_OR_TEXT),
     TIME: (TIME, *_NUMBERS_OR_TEXT),
@@ -153,7 +153,7 @@ _NOT_TAKEN = {
 _SPELLED = re.compile(r"(.*?)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
 
 
-def parse(text: str, encoding: str = "") -> TargetType:
+def parse(text: str, encoding: str | None = None) -> TargetType:
     """Return the type that the settings name, as PostgreSQL spells it; `encoding` gives its form.
 
     Without an encoding the form of a type that has one is `encodings.OPEN`: the kind is fixed, and
@@ -168,7 +168,7 @@ def parse(text: str, encoding: str = "") -> TargetType:
         message = f"type {text!r} is not known; expected one of {', '.join(Kind)}"
         raise ValueError(message)
     kind = _SPELLINGS[word]
-    form = form_of(kind, encoding.strip())
+    form = form_of(kind, (encoding or "").strip())
     if kind is Kind.NUMERIC and precision is not None:
         scale = scale or 0
         if not (1 <= precision <= _MAX_PRECISION and scale <= precision):

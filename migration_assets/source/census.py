@@ -7,6 +7,7 @@ are read once.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from migration_assets.mapping.encodings import forms_of, look
 from migration_assets.mapping.propose import settled
@@ -98,6 +99,18 @@ class _ColumnCount:
             return rung
         return fitting[0] if self.fits[fitting[0]] <= _SHOWN_OFFENDERS else None
 
+    def try_one(
+        self, value: SqliteValue, kind: TargetType, row: RawRow, key: Callable[[RawRow], str]
+    ) -> None:
+        """Count the fit of a value to just this type, or note its row's key."""
+        if value is not None and not self._fits(value, kind):
+            self.note(kind, row, key)
+
+    def note(self, kind: TargetType, row: RawRow, key: Callable[[RawRow], str]) -> None:
+        """Keep the key of one of the first values that don't fit a type."""
+        if len(self.offenders[kind]) < _SHOWN_OFFENDERS:
+            self.offenders[kind].append(key(row))
+
     def _fits(self, value: SqliteValue, kind: TargetType) -> bool:
         fit = self._fitters.get(kind) or self._fitter(kind)
         if fit(value).reason:
@@ -156,6 +169,46 @@ def count(table: SourceTable, read: Callable[[], Iterable[RawRow]]) -> dict[str,
     return {c.column.name: c.census() for c in columns.values()}
 
 
+def with_fits(
+    cut: Cut,
+    table: SourceTable,
+    census: Mapping[str, ColumnCensus],
+    wanted: Mapping[str, TargetType],
+) -> dict[str, ColumnCensus]:
+    """Return the census with the fits of a type wanted for some columns, by column name.
+
+    The table is read once more, unless all of these types were tried already.
+    """
+    return count_fits(table, lambda: rows(cut, table), census, wanted)
+
+
+def count_fits(
+    table: SourceTable,
+    read: Callable[[], Iterable[RawRow]],
+    census: Mapping[str, ColumnCensus],
+    wanted: Mapping[str, TargetType],
+) -> dict[str, ColumnCensus]:
+    """Count how many of the values that `read` gives fit the types wanted; see `with_fits`."""
+    columns = {
+        i: (_ColumnCount(c, compared=False), wanted[c.name])
+        for i, c in enumerate(table.columns)
+        if c.name in wanted and wanted[c.name] not in census[c.name].fits
+    }
+    key = _key_of(table)
+    for row in read() if columns else ():
+        for i, (column, kind) in columns.items():
+            column.try_one(row[i], kind, row, key)
+    found = dict(census)
+    for column, kind in columns.values():
+        name = column.column.name
+        found[name] = replace(
+            census[name],
+            fits={**census[name].fits, kind: column.fits[kind]},
+            offenders={**census[name].offenders, **column.census().offenders},
+        )
+    return found
+
+
 def _key_of(table: SourceTable) -> Callable[[RawRow], str]:
     """Return what names a row of the table to people: its declared key; '' without one."""
     places = {c.name: i for i, c in enumerate(table.columns)}
@@ -177,8 +230,8 @@ def _pass(
             if classify:
                 column.describe(value)
             noted = column.try_rung(value, rung)
-            if noted is not None and len(column.offenders[noted]) < _SHOWN_OFFENDERS:
-                column.offenders[noted].append(key(row))
+            if noted is not None:
+                column.note(noted, row, key)
     for _, column, rung in rungs:
         column.end_of_pass(rung)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from migration_assets.mapping.affinity import identical
 from migration_assets.mapping.types import BIGINT
-from migration_assets.mapping.values import convert, fitter, render
+from migration_assets.mapping.values import NO_FIT, convert, fitter, render
 from migration_assets.model import ColumnMapping, Kind, TargetRow, TargetType
 from migration_assets.target.connection import Connection
 from migration_assets.verify.digest import Accumulator, RowHasher
@@ -84,6 +84,26 @@ def test_a_value_with_more_than_its_form_has_is_not_cut(kind: TargetType, lost: 
     whole = lost.replace(second=0, microsecond=0)
     assert render(lost, kind) != render(whole, kind)
     assert convert(render(lost, kind), kind) != whole
+
+
+@pytest.mark.parametrize("suffix", ["", "x", "+16:00", "+01:60", " CET"])
+def test_a_moment_without_a_zone_is_never_taken_for_the_machines_own(suffix: str) -> None:
+    """A suffix that means no offset makes a form that nothing fits."""
+    kind = TargetType(kind=Kind.TIMESTAMPTZ, form=" 0" + suffix)
+    assert convert("2024-02-29 10:00:00" + suffix, kind) is NO_FIT
+
+
+@pytest.mark.parametrize(
+    ("form", "moment"),
+    [
+        (" 0-00:01", datetime(1, 1, 1, tzinfo=UTC)),
+        (" 0+00:01", datetime(9999, 12, 31, 23, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_that_a_form_can_not_write_is_no_crash(form: str, moment: datetime) -> None:
+    """Someone else's; what it is written as is no value of the source."""
+    kind = TargetType(kind=Kind.TIMESTAMPTZ, form=form)
+    assert convert(render(moment, kind), kind) is NO_FIT
 
 
 SESSIONS = (

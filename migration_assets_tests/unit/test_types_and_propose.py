@@ -39,7 +39,7 @@ from migration_assets.model import (
     TargetType,
     UndecodableText,
 )
-from migration_assets.source.census import count, take_census
+from migration_assets.source.census import count, take_census, with_fits
 from migration_assets_tests.fixtures_sqlite import as_cut, make, proposed, stored, table_of
 from migration_assets_tests.fixtures_target import TYPES
 
@@ -166,6 +166,7 @@ def test_every_ladder_ends_where_all_classes_have_a_place(declared: str) -> None
         ("TIMESTAMPTZ", [MOMENT + "Z"] * 1999 + [MOMENT + "+00:00"], TEXT),
         ("TIMESTAMPTZ", [MOMENT + "Z"] * 1999 + [MOMENT + ".5Z"], zoned(" 0Z")),
         ("TIMESTAMPTZ", [MOMENT], form(" 0")),
+        ("TIMESTAMPTZ", [MOMENT + "+16:00"], TEXT),
         ("DATETIMEOFFSET", [MOMENT + " +0330"], zoned(" 0 +0330")),
         ("TIME", ["10:00:00", "23:59:59"], TargetType(kind=Kind.TIME, form="0")),
         ("TIME", ["10:00"], TargetType(kind=Kind.TIME, form="m")),
@@ -278,6 +279,20 @@ def test_offenders_are_the_first_keys_whose_value_does_not_fit() -> None:
     assert census["k"].offenders == {}
     assert census["n"].offenders[BIGINT] == ("k=0", "k=2", "k=3")
     assert sorted(census["d"].offenders[form(" 0")]) == ["k=1", "k=2"]
+
+
+def test_the_fits_of_a_wanted_type_are_counted_beside(tmp_path: Path) -> None:
+    """One more reading tells how many values have a type that the settings want, and who hasn't."""
+    rows = [(1, "1.50"), (2, "1.5"), (3, None), (4, "2.25")]
+    cut = as_cut(make(tmp_path / "a", "CREATE TABLE t (k INTEGER PRIMARY KEY, p TEXT)", rows))
+    table = table_of(cut)
+    wanted = TargetType(kind=Kind.NUMERIC, precision=8, scale=2, form="text")
+    first = take_census(cut, table)
+    census = with_fits(cut, table, first, {"p": wanted})
+    assert census["p"].fits == {TEXT: 3, wanted: 2}
+    assert census["p"].offenders[wanted] == ("k=2",)
+    assert census["k"] == first["k"]
+    assert with_fits(cut, table, census, {"p": wanted, "k": BIGINT}) == census
 
 
 def test_a_table_without_a_key_has_no_offenders_to_show() -> None:
