@@ -130,8 +130,9 @@ def require_fit(
 ) -> None:
     """Raise `SettingsError` for a type that none of a column's values has; `where` names it.
 
-    Where some fit, the others are quarantined, and the limits of quarantine guard that. A column
-    that keys or indexes compare (`compared`) can't become json, which knows no equality.
+    Where some fit, the others are quarantined, and the limits of quarantine guard that; so it is
+    where no value fits any type. A column that keys or indexes compare (`compared`) can't become
+    json, which knows no equality.
     """
     if compared and wanted.kind is Kind.JSON:
         raise SettingsError(
@@ -140,7 +141,7 @@ def require_fit(
             expected="a type that knows equality",
             hint="`type: text` holds the same text",
         )
-    if not census.values or census.fits.get(wanted) != 0:
+    if census.fits.get(wanted) != 0 or not any(census.fits.values()):
         return
     form = f" written as {pattern(wanted)}" if pattern(wanted) else ""
     classes = ", ".join(f"{count:,} {name}" for name, count in sorted(census.classes.items()))
