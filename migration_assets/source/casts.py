@@ -5,10 +5,10 @@ index has no aggregates, no subqueries, and answers the same tomorrow.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
-from migration_assets.errors import SettingsError
+from migration_assets.errors import SettingsError, SourceError
 from migration_assets.mapping.affinity import affinity_of
 from migration_assets.model import Cut, RawRow, SourceTable, TableOverride
 from migration_assets.source.connection import open_cut, quote, translated
@@ -59,33 +59,33 @@ def cast_rows(cut: Cut, table: SourceTable, override: TableOverride) -> Iterator
     if not casts:
         yield from rows(cut, table)
         return
+    try:
+        yield from _evaluated(cut, table, casts)
+    except SourceError:
+        failing = _failing(cut, table, casts)
+        if failing is None:
+            raise
+        raise SettingsError(
+            what=f"the cast of column {failing} of table {table.name} stops at one of the values",
+            where=override.columns[failing].where("cast"),
+            expected="an expression that has a value, or NULL, for every row",
+        ) from None  # SQLite's own text may hold the value
+
+
+def _evaluated(cut: Cut, table: SourceTable, casts: Mapping[str, str]) -> Iterator[RawRow]:
     selected = ", ".join(
         f"({casts[c.name]}\n)" if c.name in casts else quote(c.name) for c in table.columns
     )
     with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
-        try:
-            yield from connection.execute(f"SELECT {selected} FROM main.{quote(table.name)}")
-        except sqlite3.OperationalError as error:
-            failing = _failing(connection, table, casts)
-            if failing is None:
-                raise
-            raise SettingsError(
-                what=f"the cast of column {failing} of table {table.name} stops at one of the"
-                f" values ({error.sqlite_errorname})",
-                where=override.columns[failing].where("cast"),
-                expected="an expression that has a value, or NULL, for every row",
-            ) from None  # SQLite's own text may hold the value
+        yield from connection.execute(f"SELECT {selected} FROM main.{quote(table.name)}")
 
 
-def _failing(
-    connection: sqlite3.Connection, table: SourceTable, casts: dict[str, str]
-) -> str | None:
+def _failing(cut: Cut, table: SourceTable, casts: Mapping[str, str]) -> str | None:
     """Return the column whose cast does not get through all rows."""
     for name, expression in casts.items():
         try:
-            connection.execute(
-                f"SELECT count(({expression}\n)) FROM main.{quote(table.name)}"
-            ).fetchone()
-        except sqlite3.OperationalError:
+            for _ in _evaluated(cut, table, {name: expression}):
+                pass
+        except SourceError:
             return name
     return None

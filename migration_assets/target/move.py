@@ -41,6 +41,7 @@ from migration_assets.target.connection import (
     transaction,
     translated,
 )
+from migration_assets.target.present import HINT, read_present
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
@@ -159,10 +160,10 @@ def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
     if step.head is None:
         if present is not None:
             raise TargetError(
-                what=f"{mapping.target_schema}.{mapping.target_table} exists already",
+                what=_exists(connection, mapping),
                 where=step.where,
                 expected="no such table before the first load, which makes it",
-                hint="rename or drop it on the target, or set another `target_schema`",
+                hint=HINT,
             )
         return _first_load(connection, step), 0
     if present is None:
@@ -180,6 +181,12 @@ def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
     step.at("staged")
     displaced = _guard_foreign_rows(connection, step)
     return changes.apply(connection, mapping, delta, present), displaced
+
+
+def _exists(connection: Connection, mapping: TableMapping) -> str:
+    """Say what is in the way of a first load."""
+    found = read_present(connection, mapping.target_schema, mapping.target_table)
+    return found.text(mapping) if found else f"{mapping.target_table} exists already"
 
 
 def _first_load(connection: Connection, step: Step) -> Applied:
