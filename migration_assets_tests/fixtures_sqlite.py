@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ DECLARED = (
     *("INTEGER", "INT", "BIGINT", "INT UNSIGNED", "BOOLEAN", "BOOL"),
     *("TEXT", "VARCHAR(20)", "CHAR(5)", "CLOB", "REAL", "DOUBLE", "FLOAT"),
     *("NUMERIC", "DECIMAL", "DECIMAL(10,2)", "DECIMAL(38,10)", "NUMERIC(60,20)", "MONEY"),
-    *("DATE", "DATETIME", "TIMESTAMP", "JSON", "UUID", "STRING", "BLOB", ""),
+    *("DATE", "DATETIME", "TIMESTAMP", "TIMESTAMPTZ", "TIME", "JSON", "UUID", "STRING", "BLOB", ""),
 )
 
 # Whatever SQLite takes for equal although it isn't, and what lies at the edges of its types.
@@ -47,6 +47,8 @@ TRICKY: tuple[SqliteValue, ...] = (
     *(float("inf"), float("-inf"), 0.1 + 0.2, 12345.67),
     *("", "abc", "ABC", "abc ", "1", "1.0", "1.50", "ü", "Ü", "\U0001f600", "a\0b", "a\0c"),
     *("2024-02-29", "0001-01-01", "2024-02-29 10:00:00", "2024-02-29T10:00:00.123"),
+    *("2024-02-29 10:00:00Z", "2024-02-29 10:00:00+02:00", "10:00", "23:59:60", "true", "No"),
+    *("3f2504e0-4f89-41d3-9a0c-0305e82c3301", "12345678901234567890123456789012", "[1]", '{"a":1}'),
     *(b"", b"abc", b"\0", UndecodableText(b"\xff"), UndecodableText(b"\xed\xa0\x80")),
 )
 
@@ -75,7 +77,15 @@ reals = st.one_of(
     st.sampled_from([-0.0, 0.5, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 5e-324, 2.0**63]),
     st.integers(-(10**12), 10**12).map(lambda cents: cents / 100),
 )
-texts = st.one_of(st.text(max_size=12), _digits, _dates, _timestamps)
+_zoned = st.tuples(_timestamps, st.sampled_from(["Z", "+00:00", "-03:30", " +0200", "+15:59"])).map(
+    "".join
+)
+_uuids = st.tuples(st.uuids().map(str), st.sampled_from([str, str.upper])).map(lambda u: u[1](u[0]))
+_words = st.sampled_from(["true", "FALSE", "yes", "N", "on", "{}", "[1, 2]", '"x"', "null"])
+texts = st.one_of(
+    *(st.text(max_size=12), _digits, _dates, _timestamps),
+    *(_zoned, st.times().map(time.isoformat), _uuids, _words),
+)
 values: st.SearchStrategy[SqliteValue] = st.one_of(
     st.none(),
     integers,

@@ -4,6 +4,7 @@ The census counts what `look` recognises; an encoding that `migration.yaml` name
 """
 
 import re
+from functools import lru_cache
 
 from migration_assets.mapping.moments import (
     EPOCH_UNITS,
@@ -51,6 +52,7 @@ _CLOCK = re.compile(r"HH:MM(:SS(?:\.(f{1,6}))?)?")
 _PATTERN = re.compile(r"YYYY-MM-DD([ T])(HH:MM(?::SS(?:\.f{1,6})?)?)(.*)", re.DOTALL)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _DATE_LENGTH = 10
+_SHORTEST_MOMENT = len("YYYY-MM-DD HH:MM")
 _UUID_LENGTHS = (32, 36, 38)
 _LONGEST = 40  # of a text that may be anything but JSON or a numeral
 _AMOUNT = re.compile(
@@ -63,6 +65,7 @@ _PLAUSIBLE_SECONDS = (631_152_000, 4_102_444_800)
 _PLAUSIBLE_DAYS = (2_447_892.5, 2_488_069.5)
 
 
+@lru_cache(maxsize=1024)  # asked once a value, for a handful of forms
 def label(kind: Kind, form: str = "") -> str:
     """Name an encoding in a census: the type's name and its form."""
     return f"{kind.value} {form}" if form else kind.value
@@ -75,13 +78,14 @@ def look(text: str) -> tuple[str, ...]:  # noqa: PLR0911 - one line an encoding
     """
     length, first = len(text), text[:1]
     if first in ("{", "[") and text[-1] in ("}", "]"):
-        return _uuids(text) if length in _UUID_LENGTHS and uuid_forms(text) else ("json",)
+        forms = uuid_forms(text) if length in _UUID_LENGTHS else ()
+        return _labels(Kind.UUID, forms) if forms else ("json",)
     if length > _LONGEST or not length:
         return ("numeric text",) if length and is_numeral(text) else ()
     if text in WORDS:
         return (f"boolean {WORDS[text]}",)
-    if length in _UUID_LENGTHS and first in _HEX and (found := _uuids(text)):
-        return found
+    if length in _UUID_LENGTHS and first in _HEX and (forms := uuid_forms(text)):
+        return _labels(Kind.UUID, forms)
     if first not in _FIRST_OF_AMOUNT:
         return ()
     if length == _DATE_LENGTH and _DATE.fullmatch(text):
@@ -93,15 +97,17 @@ def look(text: str) -> tuple[str, ...]:  # noqa: PLR0911 - one line an encoding
     return (MONEY,) if _AMOUNT.fullmatch(text) else ()
 
 
-def _uuids(text: str) -> tuple[str, ...]:
-    return tuple(label(Kind.UUID, form) for form in uuid_forms(text))
+@lru_cache(maxsize=1024)
+def _labels(kind: Kind, forms: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(label(kind, form) for form in forms)
 
 
 def _clocks(text: str) -> tuple[str, ...]:
-    if moment := moment_form(text):
-        return (label(*moment),)
+    if len(text) >= _SHORTEST_MOMENT:
+        moment = moment_form(text)
+        return _labels(moment[0], moment[1:]) if moment else ()
     form = time_form(text)
-    return (label(Kind.TIME, form),) if form else ()
+    return _labels(Kind.TIME, (form,)) if form else ()
 
 
 def forms_of(value: SqliteValue, kind: Kind) -> tuple[str, ...]:  # noqa: PLR0911 - one a kind

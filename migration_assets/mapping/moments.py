@@ -13,6 +13,7 @@ A precision is the number of fraction digits, or `m` where there are no seconds.
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta, timezone
+from functools import lru_cache
 
 from migration_assets.model import Kind, SqliteValue, TargetType
 
@@ -21,12 +22,12 @@ JULIAN = "julian"
 NUMBERS = frozenset({*EPOCH_UNITS, JULIAN})
 
 _CLOCK = r"\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?"
-_MOMENT = re.compile(
-    rf"\d{{4}}-\d{{2}}-\d{{2}}([ T])({_CLOCK})( ?(?:Z|UTC|[+-]\d{{2}}(?::?\d{{2}})?))?", re.ASCII
-)
+_SUFFIXES = r" ?(?:Z|UTC|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)"  # as far as PostgreSQL's zones go
+_MOMENT = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}([ T])({_CLOCK})({_SUFFIXES})?", re.ASCII)
 _TIME = re.compile(_CLOCK, re.ASCII)
 _FORM = re.compile(r"([ T])([m0-6])(.*)", re.DOTALL)
-_SUFFIX = re.compile(r" ?(?:Z|UTC|([+-])(\d{2}):?(\d{2})?)", re.ASCII)
+_SUFFIX = re.compile(_SUFFIXES, re.ASCII)
+_OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})?", re.ASCII)
 _MINUTES = len("HH:MM")
 _SECONDS = len("HH:MM:SS")
 _DAY = 10  # characters of YYYY-MM-DD
@@ -37,7 +38,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _JULIAN_EPOCH = 2_440_587_500_000 * 86_400  # in microseconds: days * 86,400,000,000
 _DAY_MICROSECONDS = 86_400_000_000
 _DAY_MILLISECONDS = 86_400_000
-_MAX_OFFSET_HOURS = 15  # PostgreSQL's own limit of an offset is 15:59:59
 
 
 def moment_form(text: str) -> tuple[Kind, str] | None:
@@ -70,51 +70,61 @@ def is_form(kind: Kind, form: str) -> bool:
     return offset(match[3]) is not None if kind is Kind.TIMESTAMPTZ else not match[3]
 
 
+@lru_cache(maxsize=64)
 def offset(suffix: str) -> timezone | None:
     """Return the offset that a suffix means; None where it means none."""
-    match = _SUFFIX.fullmatch(suffix)
+    if not _SUFFIX.fullmatch(suffix):
+        return None
+    match = _OFFSET.fullmatch(suffix.lstrip())
     if not match:
-        return None
-    if not match[1]:
         return UTC
-    hours, minutes = int(match[2]), int(match[3] or 0)
-    if hours > _MAX_OFFSET_HOURS or minutes > 59:  # noqa: PLR2004 - minutes of an hour
-        return None
-    ahead = timedelta(hours=hours, minutes=minutes)
+    ahead = timedelta(hours=int(match[2]), minutes=int(match[3] or 0))
     return timezone(-ahead if match[1] == "-" else ahead)
 
 
 def read_moment(value: SqliteValue, kind: TargetType) -> datetime | None:
-    """Return the moment a value means under a form; None where it is none of that form.
+    """Return the moment a value means under a form; None where it is none.
 
-    With a zone it is in UTC. A moment before year 1 or after year 9999 is none.
+    With a zone it is in UTC. A moment before year 1 or after year 9999 is none. Texts of almost
+    that form may be read: whether one prints back the same is for the fit to say.
     """
-    zoned = kind.kind is Kind.TIMESTAMPTZ
     if kind.form in NUMBERS:
         found = _from_number(value, kind.form)
-        return found.replace(tzinfo=UTC) if found and zoned else found
-    if not isinstance(value, str) or moment_form(value) != (kind.kind, kind.form):
+        return found.replace(tzinfo=UTC) if found and kind.kind is Kind.TIMESTAMPTZ else found
+    suffix = kind.form[2:]
+    if not isinstance(value, str) or len(value) != _written_length(kind.form):
+        return None
+    if not value.endswith(suffix):
         return None
     with suppress(ValueError, OverflowError):
-        if not zoned:
-            return datetime.fromisoformat(value)
-        suffix = kind.form[2:]
         found = datetime.fromisoformat(value[: len(value) - len(suffix)])
-        return found.replace(tzinfo=offset(suffix)).astimezone(UTC)
+        if found.tzinfo is None:
+            return found if kind.kind is Kind.TIMESTAMP else _in_utc(found, offset(suffix))
     return None
 
 
+def _in_utc(moment: datetime, zone: timezone | None) -> datetime | None:
+    """Return the moment in UTC; without a zone it is none, and never the machine's own time."""
+    return None if zone is None else moment.replace(tzinfo=zone).astimezone(UTC)
+
+
 def write_moment(value: datetime, kind: TargetType) -> SqliteValue:
-    """Return a moment as the form writes it, whatever zone it was read in."""
+    """Return a moment as the form writes it, whatever zone it was read in.
+
+    One that the form can't write, which only others put on the target, is written otherwise.
+    """
     form = kind.form
     if form in NUMBERS:
-        return _as_number(
-            value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value, form
-        )
+        plain = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+        return _as_number(plain, form)
     suffix = form[2:]
     if value.tzinfo:
-        value = value.astimezone(offset(suffix)).replace(tzinfo=None)
-    return _cut(value.isoformat(form[0], "microseconds"), _DAY + 1 + _length(form[1])) + suffix
+        try:
+            value = value.astimezone(offset(suffix)).replace(tzinfo=None)
+        except OverflowError:  # years 0 or 10000 there
+            return value.isoformat()
+    length = _written_length(form) - len(suffix)
+    return _cut(value.isoformat(form[0], "microseconds"), length) + suffix
 
 
 def read_time(value: SqliteValue, form: str) -> time | None:
@@ -133,6 +143,12 @@ def write_time(value: time, form: str) -> str:
 def _cut(text: str, length: int) -> str:
     """Cut what the form has no place for, unless something would be lost."""
     return text[:length] if not text[length:].strip(".:0") else text
+
+
+@lru_cache(maxsize=64)
+def _written_length(form: str) -> int:
+    """Return how long every text of a form is; none is where there is no form yet."""
+    return _DAY + 1 + _length(form[1]) + len(form[2:]) if _FORM.fullmatch(form) else 0
 
 
 def _length(precision: str) -> int:

@@ -103,8 +103,10 @@ def _meant(name: str, names: Collection[str]) -> str:
     return f"did you mean `{folded[close[0]]}`?" if close else ""
 
 
-def wanted_type(where: str, said: ColumnOverride, census: ColumnCensus) -> TargetType | None:
-    """Return the type that the settings say of a column; `where` names the column.
+def wanted_type(
+    table: str, column: str, said: ColumnOverride, census: ColumnCensus
+) -> TargetType | None:
+    """Return the type that the settings say of a column; None where they say nothing of it.
 
     Without `encoding` it has the form of most values. Raises `SettingsError` where none has one.
     """
@@ -114,7 +116,7 @@ def wanted_type(where: str, said: ColumnOverride, census: ColumnCensus) -> Targe
         return settle(parse(said.type, said.encoding), census)
     except ValueError as error:
         raise SettingsError(
-            what=f"{where} can't become {said.type}: {error}",
+            what=f"column {column} of table {table} can't become {said.type}: {error}",
             where=said.where("type"),
             expected="an `encoding` that says how the source writes the values",
         ) from error

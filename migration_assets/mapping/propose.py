@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from migration_assets.errors import UnsupportedError
 from migration_assets.mapping.document import sealed
-from migration_assets.mapping.encodings import plausible
+from migration_assets.mapping.encodings import label, pattern, plausible
 from migration_assets.mapping.names import DECLARED_KEY, TableNames, column_names
 from migration_assets.mapping.overrides import require_fit, require_usable, wanted_type
 from migration_assets.mapping.types import KEY_KINDS, TEXT, compared, ladder, natural
@@ -35,10 +35,19 @@ _MAX_COLUMNS = 1598
 
 def fits_well(census: ColumnCensus, kind: TargetType) -> bool:
     """Tell whether enough values fit a tried type for it to stand."""
+    if kind.kind is Kind.TIMESTAMPTZ and _other_suffixes(census, kind.form):
+        return False
     fitting = census.fits.get(kind, 0)
     if fitting == census.values:
         return True
     return census.values >= TOLERANCE_VALUES and fitting >= TOLERANCE * census.values
+
+
+def _other_suffixes(census: ColumnCensus, form: str) -> bool:
+    """Tell whether some moments have another zone's suffix: they are no exceptions to one form."""
+    start = label(Kind.TIMESTAMPTZ) + " "
+    forms = (name.removeprefix(start) for name in census.encodings if name.startswith(start))
+    return any(other[2:] != form[2:] for other in forms)
 
 
 def settled(census: ColumnCensus) -> bool:
@@ -135,7 +144,7 @@ def _type(
     said = override.column(column.name)
     where = f"column {column.name} of table {table.name}"
     in_index = column.name in compared(table)
-    wanted = wanted_type(where, said, census)
+    wanted = wanted_type(table.name, column.name, said, census)
     if wanted is None:
         shape = replace(column, declared="") if said.cast else column
         return choose(shape, census, compared=in_index)
@@ -212,12 +221,20 @@ def _evidence(census: ColumnCensus, kind: TargetType) -> str:
     return f"{classes}; {misfits} don't fit" if misfits else classes
 
 
+def _encoding(name: str) -> str:
+    """Spell an encoding that a census counted as the settings would."""
+    word, _, form = name.partition(" ")
+    return f"{word} {pattern(TargetType(kind=Kind(word), form=form))}" if form else word
+
+
 def _seems(census: ColumnCensus, kind: TargetType) -> str:
     """Say what texts or numbers that stay such look like, for the settings to make it a type."""
     if kind.kind is Kind.TEXT and census.encodings:
         name = max(census.encodings, key=lambda name: (census.encodings[name], name))
         count = census.encodings[name]
-        return f"{'all' if count == census.values else count} look like {name}"
+        if 2 * count < census.values:
+            return ""
+        return f"{'all' if count == census.values else count} look like {_encoding(name)}"
     if kind.kind in (Kind.BIGINT, Kind.DOUBLE, Kind.NUMERIC):
         counted = plausible(census)
         return f"could be {counted}" if counted else ""

@@ -1,5 +1,6 @@
 """Whole rows through a mapping: a target row, or the reasons why there is none."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from migration_assets.mapping.values import fitter
@@ -52,7 +53,11 @@ class RowFitter:
 
 def key_text(mapping: TableMapping, row: RawRow) -> str:
     """Return a row's key for people: `a=1, b='x'`; empty for a table without a key."""
+    return named_values(mapping.key, mapping.key_positions, row)
+
+
+def named_values(names: Sequence[str], positions: Sequence[int], row: RawRow) -> str:
+    """Return some of a row's values for people, by name."""
     return ", ".join(
-        f"{name}={row[position]!r}"
-        for name, position in zip(mapping.key, mapping.key_positions, strict=True)
+        f"{name}={row[position]!r}" for name, position in zip(names, positions, strict=True)
     )

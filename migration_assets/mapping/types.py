@@ -30,15 +30,6 @@ UUID = TargetType(kind=Kind.UUID)
 # That holds for types with a form too: it is one for the whole column, and one to one.
 KEY_KINDS = frozenset(Kind) - {Kind.DOUBLE, Kind.NUMERIC, Kind.JSON}
 
-_SPELLED = {
-    **{kind.value: TargetType(kind=kind) for kind in Kind},
-    "int8": BIGINT,
-    "float8": DOUBLE,
-    "decimal": NUMERIC,
-    "bool": BOOLEAN,
-    "timestamp without time zone": TIMESTAMP,
-    "timestamp with time zone": TIMESTAMPTZ,
-}
 _DECIMAL_WORDS = ("DEC", "NUM", "MONEY", "CURRENCY")
 _PRECISION = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 # numeric's declared precision: https://www.postgresql.org/docs/current/datatype-numeric.html
@@ -48,7 +39,7 @@ _MAX_PRECISION = 1000
 _NUMBERS_OR_TEXT = (BIGINT, NUMERIC, TEXT, BYTEA)
 _BY_WORD = {
     BOOLEAN: (BOOLEAN, BIGINT, NUMERIC, DOUBLE, TEXT, BYTEA),
-    DATE: (DATE, TIMESTAMP, *_NUMBERS_OR_TEXT),
+    DATE: (DATE, TIMESTAMP, TIMESTAMPTZ, *_NUMBERS_OR_TEXT),
     TIMESTAMP: (TIMESTAMP, TIMESTAMPTZ, DATE, *_NUMBERS_OR_TEXT),
     TIMESTAMPTZ: (TIMESTAMPTZ, TIMESTAMP, DATE, *_NUMBERS_OR_TEXT),
     TIME: (TIME, *_NUMBERS_OR_TEXT),
@@ -136,19 +127,63 @@ def _bounded(upper: str) -> TargetType | None:
     return TargetType(kind=Kind.NUMERIC, precision=precision, scale=scale)
 
 
-def parse(text: str, encoding: str | None = None) -> TargetType:
-    """Return the type that PostgreSQL spells so, with the form of the source's values.
+# Spellings that `type:` in the settings takes, and those that PostgreSQL knows and this doesn't.
+_SPELLINGS: dict[str, Kind] = {
+    **{kind.value: kind for kind in Kind},
+    "int8": Kind.BIGINT,
+    "float8": Kind.DOUBLE,
+    "float": Kind.DOUBLE,
+    "varchar": Kind.TEXT,
+    "character varying": Kind.TEXT,
+    "decimal": Kind.NUMERIC,
+    "bool": Kind.BOOLEAN,
+    "timestamp without time zone": Kind.TIMESTAMP,
+    "timestamp with time zone": Kind.TIMESTAMPTZ,
+    "time without time zone": Kind.TIME,
+}
+_WHOLE = "whole numbers are carried as bigint: write `bigint`"
+_PADDED = "blanks at its end would not be kept: write `text`"
+_NOT_TAKEN = {
+    **dict.fromkeys(("integer", "int", "int4", "smallint", "int2"), _WHOLE),
+    **dict.fromkeys(("real", "float4"), "it rounds to 4 bytes: write `double precision`"),
+    **dict.fromkeys(("char", "character", "bpchar"), _PADDED),
+    "jsonb": "it does not keep the text as it is: write `json`",
+    **dict.fromkeys(("timetz", "time with time zone"), "write `time` or `text`"),
+}
+_SPELLED = re.compile(r"(.*?)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
 
-    Raises ValueError, with what is wrong, for a type that is not written.
+
+def parse(text: str, encoding: str | None = None) -> TargetType:
+    """Return the type that the settings name, as PostgreSQL spells it; `encoding` gives its form.
+
+    Without an encoding the form of a type that has one is `encodings.OPEN`: the kind is fixed, and
+    `encodings.settle` takes the form from the census. The length of a varchar is no part of the
+    type. Raises ValueError with what is expected instead.
     """
-    spelled = " ".join(text.lower().split())
-    name, _, rest = spelled.partition("(")
-    kind = _SPELLED.get(name.strip())
-    if kind == NUMERIC and rest:
-        kind = _bounded(f"({rest}" if rest.endswith(")") else "")
-    elif rest:
-        kind = None
-    if kind is None:
-        message = f"{text} is none of the types that are written: {', '.join(_SPELLED)}"
+    word, precision, scale = _spelled(text)
+    if word in _NOT_TAKEN:
+        message = f"type {text!r}: {_NOT_TAKEN[word]}"
         raise ValueError(message)
-    return replace(kind, form=form_of(kind.kind, encoding or ""))
+    if word not in _SPELLINGS:
+        message = f"type {text!r} is not known; expected one of {', '.join(Kind)}"
+        raise ValueError(message)
+    kind = _SPELLINGS[word]
+    form = form_of(kind, (encoding or "").strip())
+    if kind is Kind.NUMERIC and precision is not None:
+        scale = scale or 0
+        if not (1 <= precision <= _MAX_PRECISION and scale <= precision):
+            message = f"type {text!r}: expected 1 to {_MAX_PRECISION} digits, the scale among them"
+            raise ValueError(message)
+        return TargetType(kind=kind, precision=precision, scale=scale, form=form)
+    if precision is not None and (kind is not Kind.TEXT or word == "text" or scale is not None):
+        message = f"type {text!r}: expected {kind.value} without a precision"
+        raise ValueError(message)
+    return TargetType(kind=kind, form=form)
+
+
+def _spelled(text: str) -> tuple[str, int | None, int | None]:
+    """Return the words of a type in lower case, and its numbers."""
+    match = _SPELLED.fullmatch(text.strip())
+    words, first, second = match.groups() if match else (text, None, None)
+    word = " ".join(words.lower().split())
+    return word, int(first) if first else None, int(second) if second else None

@@ -84,6 +84,8 @@ def _found(value: TargetValue) -> Converted:
 def render(value: TargetValue, kind: TargetType) -> SqliteValue:  # noqa: PLR0911 - one line a type
     """Render a target value as SQLite would be given it, before the column's affinity."""
     match value:
+        case None | str() | bytes() | float():
+            return value
         case bool():
             return write_word(value, kind.form)
         case Decimal():

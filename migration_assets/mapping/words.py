@@ -7,6 +7,7 @@
 """
 
 import re
+from contextlib import suppress
 from decimal import Decimal
 from uuid import UUID
 
@@ -53,12 +54,18 @@ def uuid_forms(text: str) -> tuple[str, ...]:
 
 
 def read_uuid(value: SqliteValue, form: str) -> UUID | None:
-    """Return the UUID that a value is under a form; None where it is none of that form."""
+    """Return the UUID that a value is under a form; None where it is none.
+
+    Texts of other forms may be read: whether one prints back the same is for the fit to say.
+    """
     if form == BLOB:
         if isinstance(value, bytes) and len(value) == _UUID_BYTES:
             return UUID(bytes=value)
         return None
-    return UUID(value) if isinstance(value, str) and form in uuid_forms(value) else None
+    if isinstance(value, str) and form[:2] == str(len(value)):
+        with suppress(ValueError):
+            return UUID(value)
+    return None
 
 
 def write_uuid(value: UUID, form: str) -> SqliteValue:

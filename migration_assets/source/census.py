@@ -7,9 +7,11 @@ are read once.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from migration_assets.mapping.encodings import forms_of, look
 from migration_assets.mapping.propose import settled
+from migration_assets.mapping.rows import named_values
 from migration_assets.mapping.types import JSON, compared, ladder
 from migration_assets.mapping.values import Fit, fitter, storage_class
 from migration_assets.model import (
@@ -56,7 +58,7 @@ class _ColumnCount:
             highest=self.highest,
             longest=self.longest,
             encodings=dict(self.encodings),
-            offenders={kind: tuple(keys) for kind, keys in self.offenders.items()},
+            offenders={kind: tuple(filter(None, keys)) for kind, keys in self.offenders.items()},
         )
 
     def describe(self, value: SqliteValue) -> None:
@@ -82,22 +84,39 @@ class _ColumnCount:
         if self.longest is None or length > self.longest:
             self.longest = length
 
-    def try_rung(self, value: SqliteValue, rung: TargetType) -> bool:
-        """Count the fits of a value; tell whether it has none."""
-        if value is None:
-            return False
-        if rung.kind not in _FORMED:
-            return self._unfit(value, rung)
-        kinds = [TargetType(kind=rung.kind, form=form) for form in forms_of(value, rung.kind)]
-        fits = [not self._unfit(value, kind) for kind in kinds]  # each is counted
-        return not any(fits)
+    def try_rung(self, value: SqliteValue, rung: TargetType) -> TargetType | None:
+        """Count the fits of a value; return the type under which its key is still to be noted.
 
-    def _unfit(self, value: SqliteValue, kind: TargetType) -> bool:
+        That is the rung where the value doesn't fit, or one of its forms while few have that.
+        """
+        if value is None:
+            return None
+        if rung.kind not in _FORMED:
+            return None if self._fits(value, rung) else rung
+        kinds = [TargetType(kind=rung.kind, form=form) for form in forms_of(value, rung.kind)]
+        fitting = [kind for kind in kinds if self._fits(value, kind)]
+        if not fitting:
+            return rung
+        return fitting[0] if self.fits[fitting[0]] <= _SHOWN_OFFENDERS else None
+
+    def try_one(
+        self, value: SqliteValue, kind: TargetType, row: RawRow, key: Callable[[RawRow], str]
+    ) -> None:
+        """Count the fit of a value to just this type, or note its row's key."""
+        if value is not None and not self._fits(value, kind):
+            self.note(kind, row, key)
+
+    def note(self, kind: TargetType, row: RawRow, key: Callable[[RawRow], str]) -> None:
+        """Keep the key of one of the first values that don't fit a type."""
+        if len(self.offenders[kind]) < _SHOWN_OFFENDERS:
+            self.offenders[kind].append(key(row))
+
+    def _fits(self, value: SqliteValue, kind: TargetType) -> bool:
         fit = self._fitters.get(kind) or self._fitter(kind)
         if fit(value).reason:
-            return True
+            return False
         self.fits[kind] += 1
-        return False
+        return True
 
     def end_of_pass(self, rung: TargetType) -> None:
         """Note that a rung was tried even if nothing fitted; keep the commonest of its forms."""
@@ -109,6 +128,15 @@ class _ColumnCount:
         for kind in forms:
             del self.fits[kind]
         self.fits[best] = forms[best]
+        self._keep_offenders(rung, best)
+
+    def _keep_offenders(self, rung: TargetType, best: TargetType) -> None:
+        """Of a rung with forms, those offend that have none of them or another than the best."""
+        self.offenders.pop(best, None)
+        noted = [kind for kind in self.offenders if kind.kind is rung.kind]
+        keys = [key for kind in noted for key in self.offenders.pop(kind)]
+        if keys:
+            self.offenders[best] = keys[:_SHOWN_OFFENDERS]
 
     def _fitter(self, kind: TargetType) -> Callable[[SqliteValue], Fit]:
         self._fitters[kind] = fitter(
@@ -132,16 +160,68 @@ def count(table: SourceTable, read: Callable[[], Iterable[RawRow]]) -> dict[str,
     """Count the rows that `read` gives, calling it once a pass."""
     members = compared(table)
     columns = {i: _ColumnCount(c, compared=c.name in members) for i, c in enumerate(table.columns)}
-    _pass(columns, read, classify=True)
+    key = _key_of(table)
+    _pass(columns, read, key, classify=True)
     open_columns = _unsettled(columns)
     while open_columns:
-        _pass(open_columns, read, classify=False)
+        _pass(open_columns, read, key, classify=False)
         open_columns = _unsettled(open_columns)
     return {c.column.name: c.census() for c in columns.values()}
 
 
+def with_fits(
+    cut: Cut,
+    table: SourceTable,
+    census: Mapping[str, ColumnCensus],
+    wanted: Mapping[str, TargetType],
+) -> dict[str, ColumnCensus]:
+    """Return the census with the fits of a type wanted for some columns, by column name.
+
+    The table is read once more, unless all of these types were tried already.
+    """
+    return count_fits(table, lambda: rows(cut, table), census, wanted)
+
+
+def count_fits(
+    table: SourceTable,
+    read: Callable[[], Iterable[RawRow]],
+    census: Mapping[str, ColumnCensus],
+    wanted: Mapping[str, TargetType],
+) -> dict[str, ColumnCensus]:
+    """Count how many of the values that `read` gives fit the types wanted; see `with_fits`."""
+    columns = {
+        i: (_ColumnCount(c, compared=False), wanted[c.name])
+        for i, c in enumerate(table.columns)
+        if c.name in wanted and wanted[c.name] not in census[c.name].fits
+    }
+    key = _key_of(table)
+    for row in read() if columns else ():
+        for i, (column, kind) in columns.items():
+            column.try_one(row[i], kind, row, key)
+    found = dict(census)
+    for column, kind in columns.values():
+        name = column.column.name
+        found[name] = replace(
+            census[name],
+            fits={**census[name].fits, kind: column.fits[kind]},
+            offenders={**census[name].offenders, **column.census().offenders},
+        )
+    return found
+
+
+def _key_of(table: SourceTable) -> Callable[[RawRow], str]:
+    """Return what names a row of the table to people: its declared key; '' without one."""
+    places = {c.name: i for i, c in enumerate(table.columns)}
+    positions = [places[name] for name in table.key]
+    return lambda row: named_values(table.key, positions, row)
+
+
 def _pass(
-    columns: Mapping[int, _ColumnCount], read: Callable[[], Iterable[RawRow]], *, classify: bool
+    columns: Mapping[int, _ColumnCount],
+    read: Callable[[], Iterable[RawRow]],
+    key: Callable[[RawRow], str],
+    *,
+    classify: bool,
 ) -> None:
     rungs = [(i, c, c.rungs.pop(0)) for i, c in columns.items()]
     for row in read():
@@ -149,7 +229,9 @@ def _pass(
             value = row[i]
             if classify:
                 column.describe(value)
-            column.try_rung(value, rung)
+            noted = column.try_rung(value, rung)
+            if noted is not None:
+                column.note(noted, row, key)
     for _, column, rung in rungs:
         column.end_of_pass(rung)
 

@@ -45,7 +45,7 @@ ORDERS = """\
       id: {type: bigint}
       # 2 real, 1 text
       price: {type: text}
-      # 3 text (all look like timestamptz T0Z); or {type: timestamptz, encoding: "YYYY-MM-DDTHH:MM:SSZ"}
+      # 3 text (all look like timestamptz YYYY-MM-DDTHH:MM:SSZ); or {type: timestamptz, encoding: "YYYY-MM-DDTHH:MM:SSZ"}
       placed: {type: text}
       # 3 integer
       at: {type: bigint}

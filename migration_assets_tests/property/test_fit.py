@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import compress
 
 import pytest
@@ -16,6 +16,7 @@ from migration_assets.mapping.types import (
     BYTEA,
     DATE,
     DOUBLE,
+    JSON,
     NUMERIC,
     TEXT,
     ladder,
@@ -32,6 +33,8 @@ from migration_assets.model import (
 from migration_assets.target.connection import Connection
 from migration_assets_tests.fixtures_sqlite import DECLARED, TRICKY, stored, values
 from migration_assets_tests.fixtures_target import (
+    NUMERAL,
+    NUMERAL_12_2,
     NUMERIC_18_2,
     NUMERIC_38_10,
     NUMERIC_60_20,
@@ -125,7 +128,8 @@ def test_a_value_that_does_not_fit_has_a_reason_without_the_value(
             assert re.fullmatch(_REASON.format(re.escape(kind.sql)), fitted.reason)
 
 
-FULL_RANGE = [
+NIL = "00000000-0000-0000-0000-000000000000"
+FULL_RANGE: list[tuple[str, TargetType, list[SqliteValue]]] = [
     ("INTEGER", BIGINT, [2**63 - 1, -(2**63), 0, -1, 2**53 + 1]),
     ("", BIGINT, [2**63 - 1, -(2**63)]),
     ("REAL", DOUBLE, [5e-324, -5e-324, 1.7976931348623157e308, float("inf"), float("-inf"), 1e15]),
@@ -147,8 +151,56 @@ FULL_RANGE = [
             ("T0", "0001-01-01T00:00:00", "9999-12-31T23:59:59"),
             (" 3", "0001-01-01 00:00:00.000", "9999-12-31 23:59:59.999"),
             ("T6", "0001-01-01T00:00:00.000001", "9999-12-31T23:59:59.999999"),
+            (" 1", "0001-01-01 00:00:00.0", "9999-12-31 23:59:59.9"),
+            (" m", "0001-01-01 00:00", "9999-12-31 23:59"),
+            ("s", -62135596800, 253402300799),
+            ("ms", -62135596800000, 253402300799999),
+            ("us", -62135596800000000, 253402300799999999),
+            ("julian", 1721425.5, 5373484.499999988),
+            ("julian", 2440587.5, 2440588),
         )
     ),
+    *(
+        ("TIMESTAMPTZ", TargetType(kind=Kind.TIMESTAMPTZ, form=form), [low, high])
+        for form, low, high in (
+            (" 0Z", "0001-01-01 00:00:00Z", "9999-12-31 23:59:59Z"),
+            ("T6+15:59", "0001-01-01T15:59:00.000001+15:59", "9999-12-31T23:59:59.999999+15:59"),
+            ("T1-0330", "0001-01-01T00:00:00.0-0330", "9999-12-31T20:29:59.9-0330"),
+            (" m+02", "2024-02-29 00:30+02", "2024-03-31 02:30+02"),
+            ("ms", -62135596800000, 253402300799999),
+            ("julian", 1721425.5, 5373484.499999988),
+        )
+    ),
+    *(
+        ("TIME", TargetType(kind=Kind.TIME, form=form), [low, high])
+        for form, low, high in (
+            ("0", "00:00:00", "23:59:59"),
+            ("m", "00:00", "23:59"),
+            ("4", "00:00:00.0000", "23:59:59.9999"),
+            ("6", "00:00:00.000000", "23:59:59.999999"),
+        )
+    ),
+    *(
+        (declared, TargetType(kind=Kind.UUID, form=form), [low, high])
+        for declared, form, low, high in (
+            ("UUID", "36l", NIL, NIL.replace("0", "f")),
+            ("UUID", "38u", f"{{{NIL}}}", f"{{{NIL.replace('0', 'F')}}}"),
+            ("TEXT", "32l", "0" * 32, "f" * 32),
+            ("TEXT", "32u", "1" * 32, "F" * 32),
+            ("UUID", "32l", "f" * 32, "a" + "0" * 31),
+            ("UUID", "blob", bytes(16), b"\xff" * 16),
+        )
+    ),
+    (
+        "JSON",
+        JSON,
+        ["{}", ' {"b":1, "a" : 1.50,"a":null}\n', '"\\ud800\\u0000"', 12, 1.5, 1e20, "true"],
+    ),
+    ("TEXT", JSON, ["-0", "1.0", "1e400", "9" * 5000, '"\U0001f600"', "[[]]"]),
+    ("BOOLEAN", TargetType(kind=Kind.BOOLEAN, form="true/false"), ["true", "false"]),
+    ("TEXT", TargetType(kind=Kind.BOOLEAN, form="1/0"), ["1", "0"]),
+    ("TEXT", NUMERAL_12_2, ["0.00", "-0.01", "9999999999.99", "-9999999999.99"]),
+    ("TEXT", NUMERAL, ["0", "1.5", "1.50", "-0.001", "9" * 131072, "0." + "0" * 16382 + "1"]),
 ]
 
 
@@ -167,7 +219,17 @@ def test_a_type_holds_its_full_range(
     assert all(map(identical, again, held)), (again, held)
 
 
-REFUSED = [
+def _refused(
+    column: tuple[str, TargetType], what: str, *texts: str
+) -> Iterator[tuple[str, TargetType, SqliteValue, str]]:
+    """Texts that have no place in a column, each with the reason."""
+    return ((*column, text, f"text is no {what}") for text in texts)
+
+
+UUID_LOWER = TargetType(kind=Kind.UUID, form="36l")
+EPOCH_S = TargetType(kind=Kind.TIMESTAMP, form="s")
+JULIAN = TargetType(kind=Kind.TIMESTAMP, form="julian")
+REFUSED: list[tuple[str, TargetType, SqliteValue, str]] = [
     ("TEXT", TEXT, "a\0b", "text with a NUL character is no text"),
     ("TEXT", TEXT, UndecodableText(b"\xff"), "text that is not UTF-8 is no text"),
     ("TEXT", TEXT, UndecodableText(b"\xed\xa0\x80"), "text that is not UTF-8 is no text"),
@@ -191,6 +253,57 @@ REFUSED = [
     ("DATE", DATE, "2024-01-01 ", "text is no date of the form YYYY-MM-DD"),
     ("DATE", DATE, "\uff12\uff10\uff12\uff14-01-01", "text is no date of the form YYYY-MM-DD"),
     ("DATE", DATE, 20240101, "integer is no date of the form YYYY-MM-DD"),
+    *_refused(
+        ("TIMESTAMPTZ", TargetType(kind=Kind.TIMESTAMPTZ, form=" 0+02:00")),
+        "timestamptz of the form YYYY-MM-DD HH:MM:SS+02:00",
+        *("2024-01-01 10:00:00", "2024-01-01 10:00:00+01:00", "2024-01-01 10:00:00+0200"),
+        *("0001-01-01 00:00:00+02:00", "0000-12-31 10:00:00+02:00", "10000-01-01 00:00:00+02:00"),
+        *("2024-01-01 23:59:60+02:00", "2024-01-01 24:00:00+02:00", "2024-02-30 10:00:00+02:00"),
+        *("2024-01-01 10:00:00.0+02:00", "2024-01-01T10:00:00+02:00", "2024-01-01 10:00:00+02:00 "),
+    ),
+    *_refused(
+        ("TIMESTAMPTZ", TargetType(kind=Kind.TIMESTAMPTZ, form="T0-0200")),
+        "timestamptz of the form YYYY-MM-DDTHH:MM:SS-0200",
+        "9999-12-31T23:00:00-0200",
+    ),
+    *_refused(
+        ("TIME", TargetType(kind=Kind.TIME, form="0")),
+        "time of the form HH:MM:SS",
+        *("24:00:00", "23:59:60", "23:60:00", "10:00", "10:00:00.0", "10:00:00Z", " 10:00:00"),
+    ),
+    *_refused(
+        ("UUID", TargetType(kind=Kind.UUID, form="36l")),
+        "uuid of the form dashed lower",
+        *(NIL[:-1], NIL + "0", f"{{{NIL}}}", NIL.replace("0", "F"), NIL.replace("0", "g"), ""),
+    ),
+    *_refused(
+        ("JSON", JSON), "json", "", "{", "NaN", "[1,]", "'x'", "\ufeff1", "[" * 201 + "]" * 201
+    ),
+    *_refused(
+        ("TEXT", NUMERAL_12_2),
+        "numeric(12,2) of the form text",
+        *("1.5", "1.500", "1", "+1.50", "01.50", ".50", "-0.00", " 1.50", "1,234.50", "$1.50"),
+        *("10000000000.00", "1e2", "\u0661.50", ""),
+    ),
+    *_refused(
+        ("TEXT", NUMERAL), "numeric of the form text", "-0", "007", "1.", "9" * 131073, "inf"
+    ),
+    ("UUID", UUID_LOWER, "1" * 32, "real is no uuid of the form dashed lower"),
+    ("UUID", UUID_LOWER, bytes(16), "blob is no uuid of the form dashed lower"),
+    (
+        "UUID",
+        TargetType(kind=Kind.UUID, form="blob"),
+        bytes(15),
+        "blob is no uuid of the form blob",
+    ),
+    ("DATETIME", EPOCH_S, 253402300800, "integer is no timestamp of the form epoch s"),
+    ("DATETIME", EPOCH_S, -62135596801, "integer is no timestamp of the form epoch s"),
+    ("DATETIME", EPOCH_S, 2**63 - 1, "integer is no timestamp of the form epoch s"),
+    ("DATETIME", EPOCH_S, 1.5, "real is no timestamp of the form epoch s"),
+    ("TEXT", EPOCH_S, "1", "text is no timestamp of the form epoch s"),
+    ("REAL", JULIAN, float("inf"), "real is no timestamp of the form julian"),
+    ("REAL", JULIAN, 0.5, "real is no timestamp of the form julian"),
+    ("", JULIAN, 2440588, "integer is no timestamp of the form julian"),
     *(
         (
             "DATETIME",

@@ -39,18 +39,25 @@ from migration_assets.model import (
     TargetType,
     UndecodableText,
 )
-from migration_assets.source.census import count, take_census
+from migration_assets.source.census import count, take_census, with_fits
 from migration_assets_tests.fixtures_sqlite import as_cut, make, proposed, stored, table_of
 from migration_assets_tests.fixtures_target import TYPES
 
 NUMERIC_10_2 = TargetType(kind=Kind.NUMERIC, precision=10, scale=2)
 DAY = "2024-02-29"
 MOMENT = "2024-02-29 10:00:00"
+LOWER = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+NIL = "00000000-0000-0000-0000-000000000000"
 
 
 def form(text: str) -> TargetType:
     """Return the timestamp of a form."""
     return TargetType(kind=Kind.TIMESTAMP, form=text)
+
+
+def zoned(text: str) -> TargetType:
+    """Return the timestamptz of a form."""
+    return TargetType(kind=Kind.TIMESTAMPTZ, form=text)
 
 
 def census_of(declared: str, values: Sequence[SqliteValue]) -> tuple[SourceColumn, ColumnCensus]:
@@ -151,6 +158,43 @@ def test_every_ladder_ends_where_all_classes_have_a_place(declared: str) -> None
         ("BLOB", [1, 2], BIGINT),
         ("STRING", [1, 2], BIGINT),
         ("STRING", ["a", 1], TEXT),
+        ("DATETIME", [MOMENT + ".1", MOMENT + ".9"], form(" 1")),
+        ("DATETIME", ["2024-02-29 10:00"], form(" m")),
+        ("DATETIME", [MOMENT, MOMENT + "Z"], TEXT),
+        ("TIMESTAMPTZ", [MOMENT + "+02:00"], zoned(" 0+02:00")),
+        ("TIMESTAMPTZ", [MOMENT + "+02:00", MOMENT + "+01:00"], TEXT),
+        ("TIMESTAMPTZ", [MOMENT + "Z"] * 1999 + [MOMENT + "+00:00"], TEXT),
+        ("TIMESTAMPTZ", [MOMENT + "Z"] * 1999 + [MOMENT + ".5Z"], zoned(" 0Z")),
+        ("TIMESTAMPTZ", [MOMENT], form(" 0")),
+        ("TIMESTAMPTZ", [MOMENT + "+16:00"], TEXT),
+        ("DATETIMEOFFSET", [MOMENT + " +0330"], zoned(" 0 +0330")),
+        ("TIME", ["10:00:00", "23:59:59"], TargetType(kind=Kind.TIME, form="0")),
+        ("TIME", ["10:00"], TargetType(kind=Kind.TIME, form="m")),
+        ("TIME", ["24:00:00"], TEXT),
+        ("TIME", [36000], BIGINT),
+        ("BOOLEAN", ["true", "false"], TargetType(kind=Kind.BOOLEAN, form="true/false")),
+        ("BOOL", ["Y", "N", "N"], TargetType(kind=Kind.BOOLEAN, form="Y/N")),
+        ("BOOL", ["Y", "n"], TEXT),
+        ("BOOL", ["yes", 0], TEXT),
+        ("UUID", [LOWER, LOWER], TargetType(kind=Kind.UUID, form="36l")),
+        ("UUID", [LOWER.upper(), NIL], TargetType(kind=Kind.UUID, form="36u")),
+        ("GUID", ["{" + LOWER + "}"], TargetType(kind=Kind.UUID, form="38l")),
+        ("UNIQUEIDENTIFIER", [b"\0" * 16], TargetType(kind=Kind.UUID, form="blob")),
+        ("UUID", [b"\0" * 15], BYTEA),
+        ("UUID", [LOWER, LOWER.upper()], TEXT),
+        ("UUID", ["12345678901234567890123456789012"], NUMERIC),
+        ("UUID", [1, 2], BIGINT),
+        ("JSON", ['{"a": NULL}'.lower(), "[1]", "12", "1.5", '"x"'], JSON),
+        ("JSON", ["{'a': 1}"], TEXT),
+        ("JSONB", [b"\x7ca"], BYTEA),
+        ("TEXT", ['{"a": 1}'], TEXT),
+        ("TEXT", [LOWER], TEXT),
+        ("VARCHAR(5)", ["true"], TEXT),
+        ("TEXT", [MOMENT], TEXT),
+        ("TEXT", ["12.50"], TEXT),
+        ("", [MOMENT], TEXT),
+        ("INTEGER", [1_700_000_000], BIGINT),
+        ("REAL", [2460370.5], DOUBLE),
     ],
 )
 def test_a_column_gets_the_narrowest_type_that_holds_all_its_values(
@@ -210,6 +254,102 @@ def test_a_census_counts_every_value_by_class() -> None:
     _, census = census_of("", [None, None, 1, 1.5, "a", UndecodableText(b"\xff"), b""])
     assert (census.nulls, census.values) == (2, 5)
     assert census.classes == {"integer": 1, "real": 1, "text": 2, "blob": 1}
+
+
+def test_a_census_knows_range_length_and_encodings() -> None:
+    """Length in bytes, of texts and blobs alike; what texts look like, by number."""
+    _, census = census_of("", [1, -2.5, "1", "ü" * 5, b"x" * 9, UndecodableText(b"\xff" * 3), DAY])
+    assert (census.lowest, census.highest, census.longest) == (-2.5, 1, 10)
+    assert census.encodings == {"numeric text": 1, "date": 1}
+    _, census = census_of("", [None, UndecodableText(b"\xff" * 3)])
+    assert (census.lowest, census.highest, census.longest) == (None, None, 3)
+
+
+def test_offenders_are_the_first_keys_whose_value_does_not_fit() -> None:
+    """Three of them, by type; of a type with forms, the values of another form too."""
+    columns = (
+        SourceColumn(name="k", declared="INTEGER", key=1),
+        SourceColumn(name="n", declared="INTEGER"),
+        SourceColumn(name="d", declared="DATETIME"),
+    )
+    table = SourceTable(source="main", name="t", columns=columns)
+    days = [MOMENT, MOMENT + ".5", "x", MOMENT, None, MOMENT]
+    rows = [(i, 1 if i == 1 else "x", day) for i, day in enumerate(days)]
+    census = count(table, lambda: rows)
+    assert census["k"].offenders == {}
+    assert census["n"].offenders[BIGINT] == ("k=0", "k=2", "k=3")
+    assert sorted(census["d"].offenders[form(" 0")]) == ["k=1", "k=2"]
+
+
+def test_the_fits_of_a_wanted_type_are_counted_beside(tmp_path: Path) -> None:
+    """One more reading tells how many values have a type that the settings want, and who hasn't."""
+    rows = [(1, "1.50"), (2, "1.5"), (3, None), (4, "2.25")]
+    cut = as_cut(make(tmp_path / "a", "CREATE TABLE t (k INTEGER PRIMARY KEY, p TEXT)", rows))
+    table = table_of(cut)
+    wanted = TargetType(kind=Kind.NUMERIC, precision=8, scale=2, form="text")
+    first = take_census(cut, table)
+    census = with_fits(cut, table, first, {"p": wanted})
+    assert census["p"].fits == {TEXT: 3, wanted: 2}
+    assert census["p"].offenders[wanted] == ("k=2",)
+    assert census["k"] == first["k"]
+    assert with_fits(cut, table, census, {"p": wanted, "k": BIGINT}) == census
+
+
+def test_a_table_without_a_key_has_no_offenders_to_show() -> None:
+    """There is nothing to name a row by."""
+    _, census = census_of("INTEGER", ["x"])
+    assert census.offenders[BIGINT] == ()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "CREATE TABLE t (k JSON PRIMARY KEY)",
+        "CREATE TABLE t (k JSON UNIQUE)",
+        "CREATE TABLE t (k JSON); CREATE INDEX i ON t (k)",
+        "CREATE TABLE p (k JSON UNIQUE); CREATE TABLE t (k JSON REFERENCES p (k))",
+    ],
+)
+@pytest.mark.parametrize("rows", [[], [("[1]",)]])
+def test_json_that_is_compared_stays_text(
+    tmp_path: Path, schema: str, rows: list[tuple[str]]
+) -> None:
+    """PostgreSQL's json has no equality: no key, index or foreign key can hold it."""
+    assert mapping_of(tmp_path, schema, rows).column("k").type == TEXT
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "evidence"),
+    [
+        ("TEXT", [MOMENT, MOMENT], "2 text (all look like timestamp YYYY-MM-DD HH:MM:SS)"),
+        ("TEXT", ["$1.00", "x"], "2 text (1 look like money)"),
+        ("TEXT", ["12.50", "x", "y"], "3 text"),
+        ("TEXT", [LOWER], "1 text (all look like uuid dashed lower)"),
+        ("TEXT", ["{}"], "1 text (all look like json)"),
+        ("INTEGER", [1_700_000_000], "1 integer (could be epoch s)"),
+        ("DATETIME", [2460370.5], "1 real (could be julian)"),
+        (
+            "DATETIME",
+            [MOMENT + "Z", MOMENT],
+            "2 text (1 look like timestamptz YYYY-MM-DD HH:MM:SSZ)",
+        ),
+        ("DATETIME", [MOMENT], "1 text (form ' 0')"),
+    ],
+)
+def test_evidence_says_what_else_a_column_looks_like(
+    tmp_path: Path, declared: str, values: list[SqliteValue], evidence: str
+) -> None:
+    """So that a plan can offer it; neither a value nor a key is in it."""
+    rows = [(value,) for value in values]
+    assert (
+        mapping_of(tmp_path, f"CREATE TABLE t (v {declared})", rows).columns[0].evidence == evidence
+    )
+
+
+def test_a_column_without_a_value_is_open(tmp_path: Path) -> None:
+    """Its type is its declaration's, until evidence comes."""
+    mapping = mapping_of(tmp_path, "CREATE TABLE t (a INT, b INT)", [(1, None)])
+    assert [c.open for c in mapping.columns] == [False, True]
 
 
 def test_a_table_is_read_once_where_the_declarations_hold() -> None:
