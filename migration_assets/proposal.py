@@ -42,3 +42,17 @@ def propose_for(
                 hint="name more columns, or `key: []` for rows without a key",
             ) from error
     return mapping, census
+
+
+def still_proposed(
+    settings: Settings, cut: Cut, table: SourceTable, mapping_hash: str, *, target_schema: str
+) -> bool:
+    """Tell whether a mapping that waits for its first load is what the settings ask for now.
+
+    A team that changes them after a load was stopped means the next try of it. Where they say
+    nothing of the table, the same cut gives the same mapping again, and need not be read for it.
+    """
+    if table.name not in settings.tables:
+        return True
+    mapping, _ = propose_for(settings, cut, table, target_schema=target_schema)
+    return mapping.hash == mapping_hash

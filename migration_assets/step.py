@@ -28,7 +28,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
-from migration_assets.proposal import propose_for
+from migration_assets.proposal import propose_for, still_proposed
 from migration_assets.settings import Settings
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
@@ -280,6 +280,14 @@ def _stored_delta(migration: Migration, table: str, cut: Cut, head: Head | None)
     if head is not None and delta.mapping_hash != head.mapping_hash:
         return None
     if head is None and delta_files.mapping_of(migration.state, delta) is None:
+        return None
+    if head is None and not still_proposed(
+        migration.settings,
+        cut,
+        table_in(cut, table),
+        delta.mapping_hash,
+        target_schema=migration.target.schema,
+    ):
         return None
     return delta if _intact(delta) else None
 
