@@ -5,6 +5,7 @@ file is replaced as a whole or not at all.
 """
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from migration_assets.model import Policy
 from migration_assets.report.plan import REFUSED, Pinned, Plan, PlannedColumn, TablePlan
 from migration_assets.report.plan_text import said
 from migration_assets.settings_edit import Section, Value, add
+from migration_assets.settings_file import parse
 from migration_assets.settings_tables import NAME
 
 
@@ -35,40 +37,42 @@ def write(file: Path, plan: Plan) -> Pinned:
     """
     before = _read(file)
     text = before.decode()
-    tables: list[str] = []
-    for table in plan.tables:
-        if table.state == REFUSED:
-            continue
-        more = add(file, text, Section(entries={NAME: Section(entries=_table(table))}))
-        if more != text:
-            tables.append(table.table)
-        text = more
-    if tables:
-        _replace(file, before, text.encode())
-    left = {t.table: "; ".join(t.problems) for t in plan.tables if t.state == REFUSED}
-    return Pinned(file=file, tables=tuple(tables), left=left)
+    planned = [table for table in plan.tables if table.state != REFUSED]
+    wanted = {table.table: _table(table) for table in planned}
+    after = add(file, text, Section(entries={NAME: Section(entries=wanted)}))
+    said_before, said_now = _tables(file, text), _tables(file, after)
+    if after != text:
+        _replace(file, before, after.encode())
+    return Pinned(
+        file=file,
+        tables=tuple(t.table for t in planned if said_before.get(t.table) != said_now[t.table]),
+        left={t.table: "; ".join(t.problems) for t in plan.tables if t.state == REFUSED},
+    )
 
 
-def _table(table: TablePlan) -> dict[str, Section | Value]:
+def _tables(file: Path, text: str) -> Mapping[str, object]:
+    return parse(file, text).values.get(NAME) or {}
+
+
+def _table(table: TablePlan) -> Section:
     policies = {column.policy for column in table.columns}
     policy = policies.pop() if len(policies) == 1 else Policy.QUARANTINE.value
-    open_columns = [c for c in table.columns if c.open]
-    waiting = tuple(f"{c.name}: {c.evidence}; its type stays open" for c in open_columns)
-    columns = {
-        c.name: _column(c, policy) for c in table.columns if not c.open or c.policy != policy
-    }
+    columns = {c.name: _column(c, policy) for c in table.columns if c.evident or c.policy != policy}
     entries: dict[str, Section | Value] = {"key": table.key, "policy": policy}
     if columns:
-        entries["columns"] = Section(entries=columns, notes=waiting)
-    count = "" if table.rows is None else f"{table.rows:,} rows. "
-    comment = f"{count}Key: {table.key_reason}"
-    notes = () if columns else waiting
-    return {table.table: Section(entries=entries, comment=comment, notes=notes)}
+        entries["columns"] = Section(entries=columns)
+    waiting = ", ".join(c.name for c in table.columns if not c.evident)
+    facts = (
+        "" if table.rows is None else f"{table.rows:,} rows",
+        f"key: {table.key_reason}",
+        f"without a value of their type, so left open: {waiting}" if waiting else "",
+    )
+    return Section(entries=entries, comment="; ".join(filter(None, facts)))
 
 
 def _column(column: PlannedColumn, policy: str) -> Section:
     entries: dict[str, Section | Value] = {}
-    if not column.open:
+    if column.evident:
         entries["type"] = column.type
         if column.encoding:
             entries["encoding"] = column.encoding

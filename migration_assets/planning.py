@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from psycopg import sql
-
 from migration_assets.deferring import first_load, with_deferred
 from migration_assets.errors import (
     MigrationError,
@@ -60,6 +58,7 @@ from migration_assets.target.connection import (
     transaction,
     translated,
 )
+from migration_assets.target.present import HINT, Present, read_present
 
 PATIENCE = 5.0  # seconds to wait for a target, without which a plan is only a proposal
 _SHOWN_KEYS = 3
@@ -75,7 +74,7 @@ class _Known:
     heads: Mapping[str, tuple[Head, TableMapping]] = field(
         default_factory=dict[str, tuple[Head, TableMapping]]
     )
-    there: frozenset[tuple[str, str]] = frozenset()
+    there: Mapping[tuple[str, str], Present] = field(default_factory=dict[tuple[str, str], Present])
 
 
 def make(
@@ -190,19 +189,14 @@ def _read(
                 heads[table.name] = (head, ledger.sealed_mapping(connection, head.mapping_hash))
     places = {(m.target_schema, m.target_table) for _, m in heads.values()}
     places |= {(target.schema, names[t.name].table) for t in tables if t.name not in heads}
-    there = frozenset(place for place in places if _exists(connection, *place))
+    read = {place: read_present(connection, *place) for place in sorted(places)}
+    there = {place: found for place, found in read.items() if found is not None}
     return _Known(
         note=f"target {target.name}: {len(heads)} of {len(tables)} tables were loaded already",
         answered=True,
         heads=heads,
         there=there,
     )
-
-
-def _exists(connection: Connection, schema: str, table: str) -> bool:
-    name = sql.Identifier(schema, table).as_string(None)
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
-    return bool(row and row[0])
 
 
 def _plan(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> TablePlan:
@@ -217,7 +211,7 @@ def _plan(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> Ta
 
 def _new(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> TablePlan:
     mapping, census = propose_for(settings, cut, table, target_schema=settings.target_schema)
-    taken = (mapping.target_schema, mapping.target_table) in known.there
+    taken = known.there.get((mapping.target_schema, mapping.target_table))
     return _counted(
         settings,
         cut,
@@ -233,9 +227,7 @@ def _new(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> Tab
             ddl=first_load(mapping),
             left_out=mapping.notes,
             mapping=mapping,
-            problems=(f"{_name(mapping)} exists on the target already: rename or drop it there",)
-            if taken
-            else (),
+            problems=(f"{taken.text(mapping)}; to do: {HINT}",) if taken else (),
         ),
     )
 

@@ -22,14 +22,13 @@ _STEP = 2  # blanks that a level is moved in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Settings to be added below a name; `comment` explains it, `notes` stand at its end.
+    """Settings to be added below a name; `comment` stands above it.
 
     A value is a text or a list of texts. With `inline` the section is written in braces.
     """
 
     entries: Mapping[str, "Section | Value"]
     comment: str = ""
-    notes: tuple[str, ...] = ()
     inline: bool = False
 
 
@@ -148,7 +147,7 @@ class _Editor:
                 self._add_below(*own[name], value, in_braces=in_braces)
         if not lacking:
             return
-        rest = replace(wanted, entries=lacking, notes=())
+        rest = replace(wanted, entries=lacking)
         if node.flow_style:
             more = ", " if node.value else ""
             place = node.start_mark.index + 1
@@ -204,7 +203,7 @@ def _lines(section: Section, indent: int) -> list[str]:
             lines.append(f"{blanks}{scalar(name)}: {{{_in_braces(value)}}}")
         else:
             lines += [f"{blanks}{scalar(name)}:", *_lines(value, indent + _STEP)]
-    return lines + [f"{blanks}{line}" for note in section.notes for line in _comment(note)]
+    return lines
 
 
 def _in_braces(section: Section) -> str:

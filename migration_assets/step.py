@@ -374,16 +374,19 @@ def _evolution(
 ) -> Evolution:
     """Return how the table's mapping follows it to a cut.
 
-    Before the first load that mapping is the stored delta's, or a new proposal. Raises `DriftError`
-    for what a person has to confirm.
+    Before the first load that mapping is the stored delta's, or a new proposal. A team that changes
+    the settings after a load was stopped means the next try of it: where they say something of the
+    table, it is proposed anew. Raises `DriftError` for what a person has to confirm.
     """
-    if head is not None:
-        base = ledger.sealed_mapping(connection, head.mapping_hash)
-    else:
-        base = _proposed_before(migration, table.name, cut) or _propose(migration, cut, table)
+    if head is None:
+        told = table.name in migration.settings.tables
+        before = None if told else _proposed_before(migration, table.name, cut)
+        mapping = before or _propose(migration, cut, table)
+        return Evolution(base=mapping, mapping=mapping)
+    base = ledger.sealed_mapping(connection, head.mapping_hash)
 
-    def older() -> Cut | None:
-        return cuts.find(migration.state, migration.source, head.cut) if head else None
+    def older() -> Cut:
+        return cuts.find(migration.state, migration.source, head.cut)
 
     evolution = follow(migration.settings, base, table, cut, older=older)
     refuse_unsafe(evolution, cut)

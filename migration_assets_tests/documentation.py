@@ -35,6 +35,7 @@ from migration_assets_tests.markdown import blocks
 RUN_PAGES = (
     "how-to/behind-authentication.md",
     "how-to/own-database.md",
+    "how-to/pin-a-mapping.md",
     "tutorial/first-migration.md",
 )
 COMMANDS, OUTPUT = "sh", "text"

@@ -5,9 +5,12 @@ import os
 import pwd
 from pathlib import Path
 
-from migration_assets.errors import SourceBusyError
-from migration_assets.report.checkup import Check, ok, size, warning
+from migration_assets.errors import SettingsError, SourceBusyError
+from migration_assets.mapping.overrides import check_columns, check_tables
+from migration_assets.model import Catalog
+from migration_assets.report.checkup import Check, ok, problem, size, warning
 from migration_assets.settings import Settings
+from migration_assets.source.casts import check_casts
 from migration_assets.source.catalog import read_catalog, select
 from migration_assets.source.connection import open_source, translated
 
@@ -37,7 +40,37 @@ def look(settings: Settings) -> list[Check]:
     if not wanted.tables:
         to_do = "see `include` and `exclude` in migration.yaml"
         checks.append(warning("source tables", "none is to be carried", to_do))
-    return [*checks, ok("cut", f"may take {seconds} s or less")]
+    return [
+        *checks,
+        *_tables(settings, catalog, wanted),
+        ok("cut", f"may take {seconds} s or less"),
+    ]
+
+
+def _tables(settings: Settings, catalog: Catalog, wanted: Catalog) -> list[Check]:
+    """Check that every table and column that the settings name is there.
+
+    A missing table stops first loads. A missing column may be one that went after its table was
+    loaded, which stops nothing.
+    """
+    if not settings.tables:
+        return []
+    try:
+        check_tables(settings.overrides, catalog)
+    except SettingsError as error:
+        return [problem("tables", *_said(error))]
+    try:
+        for table in wanted.tables:
+            check_columns(settings.override(table.name), table)
+            check_casts(table, settings.override(table.name))
+    except SettingsError as error:
+        return [warning("tables", *_said(error))]
+    return [ok("tables", f"{len(settings.tables)} named in the settings, with columns that exist")]
+
+
+def _said(error: SettingsError) -> tuple[str, str]:
+    to_do = "; ".join(text for text in (error.expected, error.hint) if text)
+    return f"{error.where}: {error.what}", to_do
 
 
 def _access(path: Path) -> Check:

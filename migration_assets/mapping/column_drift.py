@@ -117,7 +117,7 @@ def _pinned_or_widened(drift: Drift, column: ColumnMapping, *, in_key: bool) -> 
     pinned = pinned_type(told, column.type)
     census = drift.evidence.census.get(column.name)
     if pinned is not None and census is not None:
-        pinned = wanted_type(f"column {column.name} of table {drift.table.name}", told, census)
+        pinned = wanted_type(drift.table.name, column.name, told, census)
     if pinned is not None:
         if pinned != column.type:
             drift.say(f"column {column.name} becomes {spelled(pinned)}: the settings say so")

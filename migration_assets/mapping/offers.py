@@ -26,12 +26,18 @@ class Offer:
     values: int
 
 
-def encoding_of(kind: TargetType) -> str:
-    """Return the encoding of a type as the settings name it; '' where there is but one."""
+def encoding_of(kind: TargetType, census: ColumnCensus | None = None) -> str:
+    """Return the encoding of a type as the settings name it; '' where it goes without saying.
+
+    So it does for numbers, unless the census found as many numerals in text.
+    """
     if kind.kind is Kind.DATE:
         return ""
     if kind.kind is Kind.BOOLEAN and not kind.form:
         return "0/1"
+    if kind.kind is Kind.NUMERIC and not kind.form and census is not None and census.values:
+        numbers = census.classes.get("integer", 0) + census.classes.get("real", 0)
+        return "" if numbers > census.encodings.get("numeric text", 0) else "number"
     return pattern(kind)
 
 

@@ -103,8 +103,10 @@ def _meant(name: str, names: Collection[str]) -> str:
     return f"did you mean `{folded[close[0]]}`?" if close else ""
 
 
-def wanted_type(where: str, said: ColumnOverride, census: ColumnCensus) -> TargetType | None:
-    """Return the type that the settings say of a column; `where` names the column.
+def wanted_type(
+    table: str, column: str, said: ColumnOverride, census: ColumnCensus
+) -> TargetType | None:
+    """Return the type that the settings say of a column; None where they say nothing of it.
 
     Without `encoding` it has the form of most values. Raises `SettingsError` where none has one.
     """
@@ -114,7 +116,7 @@ def wanted_type(where: str, said: ColumnOverride, census: ColumnCensus) -> Targe
         return settle(parse(said.type, said.encoding or ""), census)
     except ValueError as error:
         raise SettingsError(
-            what=f"{where} can't become {said.type}: {error}",
+            what=f"column {column} of table {table} can't become {said.type}: {error}",
             where=said.where("type"),
             expected="an `encoding` that says how the source writes the values",
         ) from error
@@ -130,8 +132,9 @@ def require_fit(
 ) -> None:
     """Raise `SettingsError` for a type that none of a column's values has; `where` names it.
 
-    Where some fit, the others are quarantined, and the limits of quarantine guard that. A column
-    that keys or indexes compare (`compared`) can't become json, which knows no equality.
+    Where some fit, the others are quarantined, and the limits of quarantine guard that; so it is
+    where no value fits any type. A column that keys or indexes compare (`compared`) can't become
+    json, which knows no equality.
     """
     if compared and wanted.kind is Kind.JSON:
         raise SettingsError(
@@ -140,7 +143,7 @@ def require_fit(
             expected="a type that knows equality",
             hint="`type: text` holds the same text",
         )
-    if not census.values or census.fits.get(wanted) != 0:
+    if census.fits.get(wanted) != 0 or not any(census.fits.values()):
         return
     form = f" written as {pattern(wanted)}" if pattern(wanted) else ""
     classes = ", ".join(f"{count:,} {name}" for name, count in sorted(census.classes.items()))

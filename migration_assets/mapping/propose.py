@@ -139,7 +139,7 @@ def _type(
     said = override.column(column.name)
     where = f"column {column.name} of table {table.name}"
     in_index = column.name in compared(table)
-    wanted = wanted_type(where, said, census)
+    wanted = wanted_type(table.name, column.name, said, census)
     if wanted is None:
         shape = replace(column, declared="") if said.cast else column
         return choose(shape, census, compared=in_index)

@@ -24,11 +24,12 @@ NEW, SEALED, REFUSED = "new", "sealed", "refused"
 class Found:
     """What the census found in a column: NULLs, values by storage class and by encoding.
 
-    `longest` is in bytes. `lowest` and `highest`, of its numbers, and `examples`, keys of values
-    that don't fit, are empty where keys are not to be shown.
+    `fitting` are those of the proposed type, `longest` is in bytes. `lowest` and `highest`, of its
+    numbers, and `examples`, keys of values that don't fit, are empty where keys are not to show.
     """
 
     nulls: int
+    fitting: int
     classes: Mapping[str, int]
     encodings: Mapping[str, int]
     longest: int | None = None
@@ -58,6 +59,11 @@ class PlannedColumn:
     cast: str = ""
     found: Found | None = None
     offers: tuple[Offer, ...] = ()
+
+    @property
+    def evident(self) -> bool:
+        """Whether any value speaks for the type."""
+        return not self.open and (self.found is None or self.found.fitting > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +208,7 @@ def counted_columns(
     return tuple(
         replace(
             planned,
+            encoding=encoding_of(c.type, census[c.name]),
             found=_found(census[c.name], c.type, show_keys=show_keys),
             offers=offers(c.type, census[c.name], compared=c.name in members),
         )
@@ -212,6 +219,7 @@ def counted_columns(
 def _found(census: ColumnCensus, kind: TargetType, *, show_keys: bool) -> Found:
     return Found(
         nulls=census.nulls,
+        fitting=census.fits.get(kind, 0),
         classes=dict(census.classes),
         encodings=dict(census.encodings),
         longest=census.longest,

@@ -40,7 +40,8 @@ MEANINGS: Mapping[str, str] = {
     "dagster_storage": "Where Dagster keeps runs and events: postgres (the one that DAGSTER_PG_HOST"
     " names, else an embedded one), or sqlite, files in the state folder.",
     "tables": "What the team says of tables and columns: target, key, policy, transform, columns;"
-    " of a column type, encoding, policy, cast, renamed_from.",
+    " of a column type, encoding, policy, cast, renamed_from. `migration-assets plan --write` adds"
+    " what is proposed, to be reviewed and pinned.",
 }
 _SUCH_AS = """\
 # Such as:

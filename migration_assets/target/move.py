@@ -54,6 +54,7 @@ from migration_assets.target.connection import (
 )
 from migration_assets.target.identity import restart_identity
 from migration_assets.target.making import make_indexes, make_table, refused_columns
+from migration_assets.target.present import read_present
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
@@ -195,6 +196,12 @@ def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
     return changes.apply(connection, mapping, delta, present), displaced
 
 
+def _exists(connection: Connection, mapping: TableMapping) -> str:
+    """Say what is in the way of a first load."""
+    found = read_present(connection, mapping.target_schema, mapping.target_table)
+    return found.text(mapping) if found else f"{mapping.target_table} exists already"
+
+
 def _remap(
     connection: Connection, step: Step, remapping: remap.Remapping
 ) -> tuple[Applied, int, Sequence[str], Step]:
@@ -273,10 +280,10 @@ def _first_load(connection: Connection, step: Step) -> tuple[Applied, Step]:
     """
     if ddl.read_table(connection, step.mapping) is not None:
         raise TargetError(
-            what=f"{step.mapping.target_schema}.{step.mapping.target_table} exists already",
+            what=_exists(connection, step.mapping),
             where=step.where,
             expected="no such table before the first load, which makes it",
-            hint="rename or drop it on the target, or set another `target_schema`",
+            hint=HINT,
         )
     staging.stage(connection, step.mapping, step.delta, delta_files.row_batches(step.delta))
     step.at("staged")

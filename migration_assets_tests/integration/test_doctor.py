@@ -99,6 +99,26 @@ def test_facts_about_the_source_are_told(folder: Path) -> None:
     assert f"(uid {os.geteuid()})" in found["source access"].what
 
 
+@pytest.mark.parametrize(
+    ("tables", "condition", "said"),
+    [
+        ({"t": {"columns": {"id": {"type": "bigint"}}}}, OK, "1 named in the settings"),
+        ({"T": {}}, PROBLEM, "the source has no table T"),
+        ({"t": {"columns": {"ID": {}}}}, WARNING, "table t has no column ID"),
+        ({"t": {"columns": {"id": {"cast": "x("}}}}, WARNING, "the cast of column id"),
+    ],
+)
+def test_what_the_settings_name_is_looked_for_at_the_source(
+    folder: Path, tables: object, condition: object, said: str
+) -> None:
+    """A table that isn't there stops first loads; a column may have gone since."""
+    configure(folder, tables=tables)
+    found = examined(folder)["tables"]
+    assert found.condition is condition
+    assert said in found.what
+    assert condition is OK or "migration.yaml, line " in found.what
+
+
 def test_wrong_settings_leave_the_machine_s_own_checks(folder: Path) -> None:
     """The line is named; what depends on settings is said not to have been looked at."""
     with (folder / "migration.yaml").open("a") as file:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import yaml
 
+from migration_assets.settings import load
 from migration_assets.target.embedded import FAST, EmbeddedServer, ensure_database, start
 from migration_assets_tests import independent, markdown
 from migration_assets_tests.command import ROOT
@@ -107,6 +108,30 @@ def test_the_rights_of_the_how_to_are_enough_for_a_week(
         assert connection.execute("SELECT count(*) FROM public.customers").fetchone() == (2,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("DELETE FROM public.customers")
+
+
+# --------------------------------------------------------------------------------- a mapping
+
+
+def test_a_mapping_is_pinned_as_the_how_to_says(clone: Path) -> None:
+    """What the page says to type works, and what it says to write is understood."""
+    make_source(clone / "app.sqlite")
+    base = "source: app.sqlite\ntarget: embedded\n"
+    file = clone / "migration.yaml"
+    file.write_text(base, "utf-8")
+    text = page("how-to/pin-a-mapping.md")
+    run_page(text, folder=clone, environment=terminal(clone))
+    assert load({}, clone).override("customers").key == ("id",)
+    for block in markdown.blocks(text):
+        if block.language == "yaml":
+            file.write_text(base + block.text, "utf-8")
+            assert load({}, clone).override("orders").column("price").type == "numeric(12,2)"
+    for row in next(t for t in markdown.tables(text)).rows:
+        said = next(code for code in markdown.code(row["write"]) if ":" in code)
+        at = "    columns:\n      " if said.endswith("}") else "    "
+        at = "    columns:\n      x:\n        " if said.startswith("cast") else at
+        file.write_text(f"{base}tables:\n  orders:\n{at}{said}\n", "utf-8")
+        assert load({}, clone).tables["orders"].model_fields_set
 
 
 # ------------------------------------------------------------------------------------- cron

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from migration_assets import planning
-from migration_assets.errors import SettingsError
+from migration_assets.errors import GuardError, SettingsError
 from migration_assets.mapping.document import loads
 from migration_assets.model import Policy, TableMapping
 from migration_assets.report.plan import REFUSED
@@ -18,6 +18,7 @@ from migration_assets.step import Migration
 from migration_assets.target.connection import target_of
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
+    carry,
     load_week,
     migration_of,
     run_week,
@@ -267,3 +268,24 @@ def test_a_loaded_table_is_not_stopped_by_another_one_s_name(
     done = run_week(misspelt, 2)
     assert not isinstance(done["orders"], Exception)
     assert isinstance(done["archive"], SettingsError)
+
+
+def test_settings_that_change_after_a_stopped_load_count_for_the_next_try(
+    make_migration: MakeMigration, tmp_path: Path
+) -> None:
+    """The delta that waits was made with other types; it is made again."""
+    migration = make_migration(SCHEMA, quarantine_rows=0, quarantine_share=0)
+    pinned = {"orders": {"columns": {"placed": {"type": "timestamp", "encoding": MILLISECONDS}}}}
+
+    def with_tables(tables: Tables) -> Migration:
+        url = migration.settings.target
+        limits = {"quarantine_rows": 0, "quarantine_share": 0}
+        source = migration.settings.source
+        return migration_of(source, tmp_path / "state", url, tables=tables, **limits)
+
+    stopped = run_week(with_tables(pinned), 1, tables=["orders"])["orders"]
+    assert isinstance(stopped, GuardError)
+    columns = {"placed": {"type": "text"}, "price": {"type": "numeric(12,2)"}}
+    moved = carry(with_tables({"orders": {"columns": columns}}), 1, "orders")
+    assert [c.type.sql for c in moved.mapping.columns[2:4]] == ["numeric(12,2)", "text"]
+    assert moved.proof.target_rows == 3

@@ -265,7 +265,7 @@ def test_a_table_of_somebody_else_s_in_the_way_is_named(make_migration: MakeMigr
         connection.execute("CREATE TABLE customers (id int)")
     found = planned(migration, "customers")
     assert found.state == NEW
-    assert "exists on the target already" in found.stops[0]
+    assert "public.customers exists already: a table with 0 rows" in found.stops[0]
 
 
 def test_a_target_that_does_not_answer_is_said_and_a_proposal_shown(

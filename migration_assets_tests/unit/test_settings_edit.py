@@ -13,7 +13,7 @@ from migration_assets.settings_file import parse
 
 FILE = Path("migration.yaml")
 PRICE = Section(entries={"type": "numeric(12,2)"}, comment="3 real", inline=True)
-COLUMNS = Section(entries={"price": PRICE}, notes=("note: no values yet",))
+COLUMNS = Section(entries={"price": PRICE})
 ORDERS = Section(
     entries={"key": ("shop", "id"), "policy": "quarantine", "columns": COLUMNS},
     comment="3 rows",
@@ -28,7 +28,6 @@ tables:
     columns:
       # 3 real
       price: {type: "numeric(12,2)"}
-      # note: no values yet
 """
 SAID = {
     "orders": {
@@ -141,7 +140,6 @@ def test_any_name_is_written_so_that_it_is_read_back(name: str) -> None:
     table = Section(
         entries={"key": (name,), "columns": Section(entries={name: PRICE}, comment=name)},
         comment=name,
-        notes=(name,),
     )
     wanted = Section(entries={"tables": Section(entries={name: table})})
     for text in ("source: a\n", "tables: {other: }\n", "tables:\n  other:\n"):
