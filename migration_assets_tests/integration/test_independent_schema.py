@@ -83,7 +83,7 @@ def test_what_is_gone_from_the_target_is_named(loaded: Migration, change: str, m
             "is not one of the source's",
         ),
         ('"name":"h"', '"name":"i"', "h is not generated, and not listed"),
-        ('ON \\"Child T\\" (round(a))', "ON other", "index odd is missing, and not listed"),
+        ('ON \\"Child T\\" (round(a))', "ON other", "is missing, and not listed"),
     ],
 )
 def test_what_is_not_listed_is_named(
