@@ -32,7 +32,7 @@ from migration_assets.model import DEFAULT_SOURCE
 from migration_assets.source import cut as cuts
 from migration_assets.state import LocalState
 from migration_assets.target import embedded
-from migration_assets_tests import changes, command, independent
+from migration_assets_tests import changes, command, independent, independent_schema
 
 SEED: Final = 1
 MAGIC: Final = b"SQLite format 3\0"
@@ -181,6 +181,7 @@ class Trial:
         yield "a week of changes at the source", self._live
         yield "week 2 equals its cut", self._second_week
         yield "keys, NOT NULL, uniqueness, indexes", self._schema
+        yield "defaults, identities, generated columns, foreign keys, CHECKs", self._objects
         yield "week 1 once more changes nothing", self._covered
         yield "verify proves what stands", self._verified
         yield "verify names what somebody else changed", self._meddled
@@ -210,6 +211,11 @@ class Trial:
         lacks = independent.compare_schema(self._cut(self.weeks[1]), self.target)
         _demand(not lacks, "; ".join(lacks))
         return "none is missing"
+
+    def _objects(self) -> str:
+        lacks = independent_schema.compare_objects(self._cut(self.weeks[1]), self.target)
+        _demand(not lacks, "; ".join(lacks))
+        return "each stands or is listed"
 
     def _covered(self) -> str:
         entries = self._count("SELECT count(*) FROM migration.ledger")

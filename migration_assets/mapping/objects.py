@@ -182,6 +182,14 @@ def refused_index(
     )
 
 
+def is_plain(index: IndexMapping) -> bool:
+    """Tell whether an index is over the values of its columns, in all rows."""
+    if not index.definition:
+        return not index.nocase
+    written = parse_index(f"INDEX ON t {index.definition}")
+    return written is not None and not written.predicate and all(m.column for m in written.members)
+
+
 def _definition(mapping: TableMapping, index: IndexMapping) -> str:
     if index.definition:
         return index.definition
@@ -321,8 +329,8 @@ def _index(index: SourceIndex, name: str, operands: Columns) -> IndexMapping:
     if not (index.reason or index.descending or index.rtrim):
         return plain
     declared = parse_index(index.sql) if index.sql else None
-    if index.sql and declared is None:
-        raise UntranslatableError("its statement could not be read")
+    if declared is None and (index.reason or index.sql):
+        raise UntranslatableError(index.reason or "its statement could not be read")
     members = declared.members if declared else tuple(_members(index))
     definition = f"({', '.join(_member(member, operands) for member in members)})"
     if declared and declared.predicate:

@@ -154,7 +154,9 @@ def _obstacle_on_target(connection: Connection, pair: _Pair) -> str:
     if differ:
         return f"types differ: {'; '.join(differ)}"
     wanted = {theirs.name for _, theirs in pair.columns}
-    unique = [set(i.columns) for i in pair.parent.indexes if i.unique and not i.nocase]
+    unique = [
+        set(i.columns) for i in pair.parent.indexes if i.unique and not (i.nocase or i.definition)
+    ]
     if wanted not in (set(pair.parent.key), *unique):
         return f"no unique key of {pair.parent.target_table} over {', '.join(sorted(wanted))}"
     for end in (pair.child, pair.parent):

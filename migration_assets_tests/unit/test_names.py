@@ -131,10 +131,25 @@ def test_an_index_may_be_called_like_anything() -> None:
     assert DECLARED_KEY.startswith("sqlite_")  # a name that SQLite keeps for itself
 
 
-def test_an_index_that_is_not_carried_needs_no_name() -> None:
-    """A partial or expression index is noted, not made."""
-    names = allocate([_table("t", _index("i", "a", reason="a partial index"))])
-    assert "i" not in names["t"].indexes
+def test_an_index_that_is_not_plain_takes_no_name_from_a_plain_one() -> None:
+    """Plain ones are called as they were before there were others, whichever table is first."""
+    special = _index("i", "a", reason="a partial index")
+    names = allocate([_table("t", special, _index("j", "a")), _table("t_a", _index("k"))])
+    assert names["t"].indexes["j"] == "t_a_idx"
+    assert names["t"].indexes["i"] == unique_name("t_a_idx", {"t_a_idx"})
+
+
+def test_an_index_over_expressions_alone_has_a_name() -> None:
+    """It has no columns to be called by."""
+    names = allocate([_table("t", _index("i", reason="an expression index"))])
+    assert names["t"].indexes["i"] == "t_expr_idx"
+
+
+def test_every_table_knows_what_the_others_are_called() -> None:
+    """Foreign keys refer to them."""
+    names = allocate([_table("T"), _table("t")])
+    assert names["T"].relations == names["t"].relations
+    assert [r.table for r in names["T"].relations.values()] == ["t", names["t"].table]
 
 
 @pytest.mark.parametrize("name", ["orders", "Order_Lines", "t1", "_x", "a" * 100])

@@ -417,23 +417,25 @@ def test_a_key_over_another_type_than_its_declaration_is_told_by_the_census(tmp_
     assert (mapping.key, mapping.column("k").type) == (("k",), TEXT)
 
 
-def test_indexes_are_carried_and_those_that_are_not_are_noted(tmp_path: Path) -> None:
-    """The key itself is no second index; partial and expression indexes are named."""
+def test_indexes_are_carried_and_those_that_are_not_are_listed(tmp_path: Path) -> None:
+    """The key itself is no second index; what can't be translated is named with its text."""
     schema = """
     CREATE TABLE t (k TEXT PRIMARY KEY, a TEXT COLLATE NOCASE, b INT, UNIQUE (b, a));
     CREATE INDEX plain ON t (b);
     CREATE UNIQUE INDEX partial ON t (b) WHERE b > 0;
-    CREATE INDEX expression ON t (lower(a));
+    CREATE INDEX expression ON t (lower(a), b);
+    CREATE INDEX odd ON t (hex(a));
     """
     mapping = mapping_of(tmp_path, schema, [("x", "y", 1)])
-    assert [(i.columns, i.unique, i.nocase) for i in mapping.indexes] == [
-        (("b",), False, ()),
-        (("b", "a"), True, ("a",)),
+    assert [(i.columns, i.unique, i.nocase, i.definition) for i in mapping.indexes] == [
+        (("b",), False, (), '((pg_catalog.lower("a" COLLATE pg_catalog."C")), "b")'),
+        (("b",), True, (), '("b") WHERE ("b" > 0)'),
+        (("b",), False, (), ""),
+        (("b", "a"), True, ("a",), ""),
     ]
-    assert mapping.notes == (
-        "index expression is not carried: an expression index",
-        "index partial is not carried: a partial index",
-    )
+    (odd,) = mapping.deferred
+    assert (odd.kind, odd.original) == ("index", "CREATE INDEX odd ON t (hex(a))")
+    assert odd.problem == "HEX has no rule"
 
 
 def test_a_declared_key_that_cannot_serve_is_an_index_of_its_own(tmp_path: Path) -> None:
