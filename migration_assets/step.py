@@ -32,7 +32,7 @@ from migration_assets.settings import Settings
 from migration_assets.source import census, delta_files
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
-from migration_assets.source.reader import fitted_rows, names_in, table_in
+from migration_assets.source.reader import fitted_rows, names_in, table_in, with_transform
 from migration_assets.state import State
 from migration_assets.target import ledger
 from migration_assets.target.apply import FOREIGN_WRITES
@@ -302,12 +302,13 @@ def _mapping(
 
 
 def _propose(migration: Migration, cut: Cut, table: SourceTable) -> TableMapping:
-    return propose(
+    mapping = propose(
         table,
         census.take_census(cut, table),
         target_schema=migration.target.schema,
         names=names_in(cut)[table.name],
     )
+    return with_transform(cut, table, mapping)
 
 
 def drift_of(mapping: TableMapping, table: SourceTable) -> list[str]:

@@ -10,6 +10,7 @@ from migration_assets.model import (
     Kind,
     TableMapping,
     TargetType,
+    TargetValue,
 )
 
 # decimal128 ends here; a wider or unbounded numeric travels as its exact text
@@ -62,10 +63,14 @@ def to_frame(mapping: TableMapping, changes: Sequence[Change]) -> pl.DataFrame:
     ]
     for position, column in enumerate(mapping.columns):
         values = [c.values[position] for c in changes]
-        kind = dtype(column.type)
-        if column.type.kind is Kind.NUMERIC and isinstance(kind, pl.String):
-            texts = [format(v, "f") if isinstance(v, Decimal) else None for v in values]
-            columns.append(pl.Series(column.target, texts, dtype=kind))
-        else:
-            columns.append(pl.Series(column.target, values, dtype=kind, strict=True))
+        columns.append(series(column.target, column.type, values))
     return pl.DataFrame(columns)
+
+
+def series(name: str, kind: TargetType, values: Sequence[TargetValue]) -> pl.Series:
+    """Return values of a target type as a Polars series of `dtype(kind)`."""
+    wanted = dtype(kind)
+    if kind.kind is Kind.NUMERIC and isinstance(wanted, pl.String):
+        texts = [format(v, "f") if isinstance(v, Decimal) else None for v in values]
+        return pl.Series(name, texts, dtype=wanted)
+    return pl.Series(name, values, dtype=wanted, strict=True)
