@@ -69,6 +69,10 @@ class HoldError(TerminalError):
     """The table is on hold: nothing moves it until it is released."""
 
 
+class TransformError(TerminalError):
+    """A table's transform can't be imported, raises, or returns what it may not."""
+
+
 class UnsupportedError(TerminalError):
     """Something this version does not carry, refused by name."""
 

@@ -1,16 +1,18 @@
 """How a table's sealed mapping follows its cut, with what settings and cuts say of it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from migration_assets.errors import DriftError
 from migration_assets.mapping.evidence import ask, pair
 from migration_assets.mapping.evolution import Evolution, evolve
 from migration_assets.mapping.overrides import check_columns, check_tables
+from migration_assets.mapping.transform import of_inputs
 from migration_assets.model import Cut, SourceTable, TableMapping
 from migration_assets.settings import Settings
 from migration_assets.source.casts import check_casts
 from migration_assets.source.evidence import gather
-from migration_assets.source.reader import catalog_in, names_in
+from migration_assets.source.reader import catalog_in, names_in, with_transform
 
 
 def follow(
@@ -33,23 +35,36 @@ def follow(
     check_tables(settings.overrides, catalog_in(cut))
     check_columns(override, table, gone=[column.name for column in base.columns])
     check_casts(table, override)
-    questions = ask(base, table, override, policies=policies)
+    before = _first_stage(base, table)
+    questions = ask(before, table, override, policies=policies)
     evidence = gather(
         questions,
-        base,
+        before,
         table,
         cut=cut,
         older=older() if questions.pairs else None,
-        renamed=pair(base, table, override).renamed,
+        renamed=pair(before, table, override).renamed,
         override=override,
     )
-    return evolve(
-        base,
-        table,
-        names=names_in(cut, settings.targets)[table.name],
-        override=override,
-        evidence=evidence,
-    )
+    names = names_in(cut, settings.targets)[table.name]
+    evolution = evolve(before, table, names=names, override=override, evidence=evidence)
+    if not (base.transform or evolution.mapping.transform):
+        return evolution
+    after = with_transform(cut, table, evolution.mapping) if evolution.changed else base
+    return replace(evolution, base=base, mapping=after)
+
+
+def _first_stage(base: TableMapping, table: SourceTable) -> TableMapping:
+    """Return a mapping as it was before its transform: that is what follows the table.
+
+    What the transform makes of columns that are NOT NULL may be NULL, so that is no drift.
+    """
+    if not base.transform:
+        return base
+    required = {c.name for c in table.columns if c.not_null}
+    inputs = of_inputs(base)
+    columns = (replace(c, not_null=c.not_null or c.name in required) for c in inputs.columns)
+    return replace(inputs, columns=tuple(columns), transform=base.transform)
 
 
 def refuse_unsafe(evolution: Evolution, cut: Cut) -> None:

@@ -292,7 +292,7 @@ class ColumnMapping:
     `open` tells a column without a value yet, whose type is its declaration's until one comes.
     `default` and `generated` are expressions in PostgreSQL's SQL, empty where there is none;
     `identity` numbers new rows. `cast` is an expression in SQLite's SQL whose value stands on the
-    target in place of the column's own.
+    target in place of the column's own. `input` is the type in which a transform is given it.
     """
 
     name: str
@@ -307,6 +307,7 @@ class ColumnMapping:
     generated: str = ""
     identity: bool = False
     cast: str = ""
+    input: TargetType | None = None
 
     @property
     def stored_as(self) -> str:

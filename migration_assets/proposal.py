@@ -7,7 +7,7 @@ from migration_assets.model import ColumnCensus, Cut, SourceTable, TableMapping
 from migration_assets.settings import Settings
 from migration_assets.source.casts import check_casts
 from migration_assets.source.chosen import take_census_for
-from migration_assets.source.reader import catalog_in, names_in
+from migration_assets.source.reader import catalog_in, names_in, with_transform
 from migration_assets.source.unique import require_unique_key
 
 
@@ -31,6 +31,7 @@ def propose_for(
         names=names_in(cut, settings.targets)[table.name],
         override=override,
     )
+    mapping = with_transform(cut, table, mapping)
     if override.key:
         try:
             require_unique_key(cut, table, mapping)

@@ -6,6 +6,7 @@ Nothing is read at import. The environment wins over the file: `MIGRATION_SOURCE
 
 import difflib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime
@@ -179,11 +180,14 @@ def file_of(environment: Mapping[str, str], folder: Path) -> Path:
 def load(environment: Mapping[str, str], folder: Path) -> Settings:
     """Read the settings. `folder` is where `migration.yaml` is looked for.
 
-    Relative paths in the file start at the file's folder. Raises `SettingsError`.
+    Relative paths in the file start at the file's folder, and modules named in it are looked for
+    there last. Raises `SettingsError`.
     """
     named = environment.get("MIGRATION_CONFIG")
     file = file_of(environment, folder)
     found = settings_file.read(file) if named or file.exists() else None
+    if found:
+        _import_from(file.resolve().parent)
     fields: dict[str, Any] = dict(found.values) if found else {}
     for name in ("source", "state"):
         if isinstance(fields.get(name), str):
@@ -200,6 +204,12 @@ def load(environment: Mapping[str, str], folder: Path) -> Settings:
     fields["target"] = _resolve_target(fields.get("target"), environment, where("target"))
     settings = validated({k: v for k, v in fields.items() if v is not None}, where, folder)
     return settings.at(found.below(settings_tables.NAME)) if found else settings
+
+
+def _import_from(folder: Path) -> None:
+    """Let modules be imported from a folder, behind all others: none of theirs is replaced."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def _resolve_target(value: object, environment: Mapping[str, str], where: str) -> object:

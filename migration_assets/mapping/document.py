@@ -19,7 +19,7 @@ from migration_assets.model import (
 # that an older document keeps its hash.
 _LATER = {
     TableMapping: ("deferred", "transform", "kept"),
-    ColumnMapping: ("policy", "open", "default", "generated", "identity", "cast"),
+    ColumnMapping: ("policy", "open", "default", "generated", "identity", "cast", "input"),
     IndexMapping: ("definition", "original"),
 }
 
@@ -77,11 +77,17 @@ def _load(fields: dict[str, Any]) -> TableMapping:
 
 
 def _column(fields: dict[str, Any]) -> ColumnMapping:
-    kind = fields.pop("type")
-    kind["kind"] = Kind(kind["kind"])
+    for name in ("type", "input"):
+        if name in fields:
+            fields[name] = _type(fields[name])
     if "policy" in fields:
         fields["policy"] = Policy(fields["policy"])
-    return ColumnMapping(**fields, type=TargetType(**kind))
+    return ColumnMapping(**fields)
+
+
+def _type(fields: dict[str, Any]) -> TargetType:
+    fields["kind"] = Kind(fields["kind"])
+    return TargetType(**fields)
 
 
 def _index(fields: dict[str, Any]) -> IndexMapping:

@@ -70,23 +70,30 @@ def to_frame(mapping: TableMapping, changes: Sequence[Change]) -> pl.DataFrame:
     ]
     for position, column in enumerate(mapping.columns):
         values = [c.values[position] for c in changes]
-        kind = dtype(column.type)
-        if column.type.kind is Kind.NUMERIC and isinstance(kind, pl.String):
-            values = [format(v, "f") if isinstance(v, Decimal) else v for v in values]
-        elif column.type.kind is Kind.UUID:
-            values = [v.bytes if isinstance(v, UUID) else v for v in values]
-        columns.append(pl.Series(column.target, values, dtype=kind, strict=True))
+        columns.append(series(column.target, column.type, values))
     return pl.DataFrame(columns)
+
+
+def series(name: str, kind: TargetType, values: Sequence[TargetValue]) -> pl.Series:
+    """Return values of a target type as a Polars series of `dtype(kind)`."""
+    wanted = dtype(kind)
+    cells: list[object] = list(values)
+    if kind.kind is Kind.NUMERIC and isinstance(wanted, pl.String):
+        cells = [format(v, "f") if isinstance(v, Decimal) else v for v in values]
+    elif kind.kind is Kind.UUID:
+        cells = [v.bytes if isinstance(v, UUID) else v for v in values]
+    return pl.Series(name, cells, dtype=wanted, strict=True)
 
 
 def target_rows(mapping: TableMapping, frame: pl.DataFrame) -> Iterator[TargetRow]:
     """Yield the rows of a frame that has the mapping's columns, in the types `dtype` gives them."""
-    parts = [_from_frame(c.type) for c in mapping.columns]
+    parts = [from_frame(c.type) for c in mapping.columns]
     for row in frame[[c.target for c in mapping.columns]].iter_rows():
         yield tuple(part(cell) for part, cell in zip(parts, row, strict=True))
 
 
-def _from_frame(kind: TargetType) -> Callable[[Any], TargetValue]:
+def from_frame(kind: TargetType) -> Callable[[Any], TargetValue]:
+    """Return what turns a cell of `dtype(kind)` into a value of the target type."""
     if kind.kind is Kind.NUMERIC and isinstance(dtype(kind), pl.String):
         return lambda cell: None if cell is None else Decimal(cell)
     if kind.kind is Kind.UUID:

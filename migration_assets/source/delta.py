@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from migration_assets.errors import SourceError
 from migration_assets.mapping.rows import FittedRow, RowFitter
+from migration_assets.mapping.transform import fitter_of
 from migration_assets.model import (
     Change,
     Cut,
@@ -62,7 +63,8 @@ def changes(
         compare = _compared if encoding_in(older) == encoding_in(newer) else changed_rows
     else:
         compare = changed_copies
-    fit, hasher = RowFitter(mapping), RowHasher(mapping)
+    fit = fitter_of(mapping, f"table {table.name}, week {newer.week}")
+    hasher = RowHasher(mapping)
     pairs = compare(older, newer, table, mapping, scratch=scratch)
     for old, new in _fitted(fit, pairs):
         yield from _becomes(fit, hasher, old, new)

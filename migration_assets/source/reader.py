@@ -8,7 +8,9 @@ from typing import cast
 
 from migration_assets.errors import SourceError
 from migration_assets.mapping.names import TableNames, allocate
-from migration_assets.mapping.rows import FittedRow, RowFitter
+from migration_assets.mapping.objects import refused_default, refused_generated, without
+from migration_assets.mapping.rows import FittedRow
+from migration_assets.mapping.transform import fitter_of, with_outputs
 from migration_assets.mapping.values import storage_class
 from migration_assets.model import (
     Catalog,
@@ -159,7 +161,21 @@ def fitted_rows(
     cut: Cut, table: SourceTable, mapping: TableMapping
 ) -> Iterator[tuple[RawRow, FittedRow]]:
     """Yield every row of the table, and what it is on the target."""
-    yield from RowFitter(mapping).all(rows(cut, table, mapping.casts))
+    fit = fitter_of(mapping, f"table {table.name}, week {cut.week}")
+    yield from fit.all(rows(cut, table, mapping.casts))
+
+
+def with_transform(cut: Cut, table: SourceTable, mapping: TableMapping) -> TableMapping:
+    """Return a mapping by the census with the types that its transform, if any, makes of them."""
+    if not mapping.transform:
+        return mapping
+    where = f"table {table.name}, week {cut.week}"
+    # They speak of the source's values, and what stands on the target are others.
+    problem = "rows go through a transform"
+    refused = [refused_default(c, table, problem) for c in mapping.columns if c.default]
+    refused += [refused_generated(c, table, problem) for c in mapping.columns if c.generated]
+    plain = without(mapping, refused) if refused else mapping
+    return with_outputs(plain, rows(cut, table, mapping.casts), where)
 
 
 def row_by_key(

@@ -54,7 +54,7 @@ from migration_assets.target.connection import (
 )
 from migration_assets.target.identity import restart_identity
 from migration_assets.target.making import make_indexes, make_table, refused_columns
-from migration_assets.target.present import read_present
+from migration_assets.target.present import HINT, read_present
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine

@@ -5,13 +5,17 @@ all are fetched through psycopg, every value is rendered to SQLite's storage for
 its column's affinity, and must be what the cut holds, by storage class and bytes; a value with a
 cast must be what SQLite makes of it, and has no affinity. It can't see
 rows that are missing on the target: those are counted and digested. A table without a key is
-compared by copies, in one scan of the cut.
+compared by copies, in one scan of the cut. Of a table with a transform nothing can be rendered back
+but the key: there the cut's row goes through the transform too, and values are compared as they
+stand on the target.
 """
 
-from collections import Counter
-from collections.abc import Iterable
-from datetime import date
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, time
+from decimal import Decimal
 from typing import NamedTuple, TypeAlias, cast
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
@@ -20,6 +24,7 @@ from migration_assets.findings import Difference, RoundTrip
 from migration_assets.mapping.affinity import affinity_of, apply_affinity, identical
 from migration_assets.mapping.raw import row_parts
 from migration_assets.mapping.rows import as_cast, key_text
+from migration_assets.mapping.transform import fitter_of
 from migration_assets.mapping.values import render
 from migration_assets.model import (
     Cut,
@@ -28,8 +33,10 @@ from migration_assets.model import (
     Op,
     RawRow,
     SourceTable,
+    SqliteValue,
     TableMapping,
     TargetRow,
+    TargetValue,
 )
 from migration_assets.source.connection import open_cut, translated
 from migration_assets.source.reader import row_by_key, rows
@@ -215,11 +222,24 @@ def _chunk(connection: Connection, mapping: TableMapping, target_rows: int) -> i
 
 
 def as_stored(mapping: TableMapping, row: TargetRow) -> RawRow:
-    """Return a target row as the source's columns store it."""
+    """Return a target row as the source's columns store it; what a transform made, as it stands."""
+    transformed = set[str]()
+    if mapping.transform:
+        transformed = {c.name for c in mapping.columns} - set(mapping.key)
     return tuple(
-        apply_affinity(render(value, column.type), affinity_of(column.stored_as))
+        _plain(value)
+        if column.name in transformed
+        else apply_affinity(render(value, column.type), affinity_of(column.stored_as))
         for column, value in zip(mapping.columns, row, strict=True)
     )
+
+
+def _plain(value: TargetValue) -> SqliteValue:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, date | time | UUID):
+        return str(value)
+    return value
 
 
 def _compare_by_key(
@@ -229,13 +249,37 @@ def _compare_by_key(
     places = mapping.key_positions
     with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
         for reading in readings:
-            for row in reading.rows:
-                key = {name: row[i] for name, i in zip(mapping.key, places, strict=True)}
-                stands = row_by_key(connection, table, key, mapping.casts)
-                found.extend(_difference(mapping, row, stands and as_cast(mapping, stands)))
+            keys = (_named(mapping.key, row, places) for row in reading.rows)
+            stand = (row_by_key(connection, table, key, mapping.casts) for key in keys)
+            for row, stands in zip(reading.rows, _as_compared(mapping, stand), strict=True):
+                found.extend(_difference(mapping, row, stands))
                 if len(found) >= SHOWN:
                     return found
     return list(dict.fromkeys(found))  # a changed row may be drawn again
+
+
+def _named(key: Sequence[str], row: RawRow, places: Sequence[int]) -> dict[str, SqliteValue]:
+    return {name: row[i] for name, i in zip(key, places, strict=True)}
+
+
+def _as_compared(mapping: TableMapping, stand: Iterable[RawRow | None]) -> Iterator[RawRow | None]:
+    """Yield rows of the cut as target rows are compared with them; None where there is no such."""
+    if not mapping.transform:
+        yield from (row and as_cast(mapping, row) for row in stand)
+        return
+    there: deque[bool] = deque()
+
+    def present() -> Iterator[RawRow]:
+        for row in stand:
+            there.append(row is not None)
+            if row is not None:
+                yield row
+
+    for _, (values, _) in fitter_of(mapping).all(present()):
+        while not there.popleft():
+            yield None
+        yield None if values is None else as_stored(mapping, values)
+    yield from (None for _ in there)
 
 
 def _difference(mapping: TableMapping, row: RawRow, stands: RawRow | None) -> list[Difference]:
@@ -260,9 +304,9 @@ def _compare_copies(
     wanted = [(Counter(map(_exact, r.rows)), r.whole) for r in readings if r.rows]
     alike = {row for r in readings for row in r.rows}  # 1 and 1.0 are alike, so this only sifts
     there: Counter[_Exact] = Counter()
-    stand = (as_cast(mapping, row) for row in rows(cut, table, mapping.casts)) if alike else ()
-    for row in stand:
-        if row in alike:
+    stand = rows(cut, table, mapping.casts) if alike else ()
+    for row in _as_compared(mapping, stand):
+        if row is not None and row in alike:
             there[_exact(row)] += 1
     found: dict[_Exact, str] = {}  # by row: one that was changed may be drawn again
     for read, whole in wanted:
