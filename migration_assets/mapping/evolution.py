@@ -84,7 +84,9 @@ def evolve(
     if transform != base.transform:
         drift.say(f"rows go through {transform}" if transform else "rows go through no transform")
     after = replace(base, columns=columns, key=key, indexes=indexes, kept=kept, transform=transform)
-    if after != base:
+    if after == base:
+        after = base
+    else:
         _say_what_is_left(drift, after)
         # Notes alone are no reason to move a table.
         left = (f"column {c} of the target: its source is gone, its values stay" for c in kept)
