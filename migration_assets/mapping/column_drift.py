@@ -4,7 +4,13 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from migration_assets.mapping.drift import Drift
-from migration_assets.mapping.evidence import candidates, pinned_type, policy_of, rungs
+from migration_assets.mapping.evidence import (
+    candidates,
+    lost_affinity,
+    pinned_type,
+    policy_of,
+    rungs,
+)
 from migration_assets.mapping.names import column_name
 from migration_assets.mapping.overrides import wanted_type
 from migration_assets.mapping.propose import map_column
@@ -83,7 +89,8 @@ def _known(
         cast=told.cast or "",
     )
     census = drift.evidence.census.get(name)
-    if told.type is None and census is not None and (census.values or found.cast != old.cast):
+    anew = found.cast != old.cast or lost_affinity(old, column.declared)
+    if told.type is None and census is not None and (census.values or anew):
         fresh = map_column(
             drift.table, column, census, drift.override, target=found.target, not_null=not_null
         )
@@ -95,7 +102,7 @@ def _known(
             open=fresh.open,
         )
         chosen = _chosen(drift, chosen, census, in_key=in_key)
-        why = "its first values" if found.cast == old.cast else "its cast is another one"
+        why = "its first values" if not anew else "its values are taken otherwise"
         drift.say(f"column {name}: {why}; it is {spelled(chosen.type)}")
         return chosen
     return _pinned_or_widened(drift, found, in_key=in_key)

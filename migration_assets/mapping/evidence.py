@@ -12,6 +12,7 @@ from migration_assets.mapping.encodings import OPEN
 from migration_assets.mapping.names import fold
 from migration_assets.mapping.types import KEY_KINDS, ladder, parse
 from migration_assets.model import (
+    Affinity,
     ColumnCensus,
     ColumnMapping,
     ColumnOverride,
@@ -172,7 +173,12 @@ def ask(
             else sealed.column(pairing.renamed.get(column.name, column.name))
         )
         told = override.column(column.name)
-        fresh = old is None or old.open or (told.cast or "") != old.cast
+        fresh = (
+            old is None
+            or old.open
+            or (told.cast or "") != old.cast
+            or lost_affinity(old, column.declared)
+        )
         pinned = pinned_type(told, old.type if old else None)
         if fresh or (pinned is not None and pinned.form == OPEN):
             census.append(column.name)
@@ -208,6 +214,18 @@ def _to_try(
         return ()
     wider = candidates(old.type, column.declared, in_key=old.name in sealed.key)
     return (old.type, *(wider if policy is Policy.WIDEN else ()))
+
+
+def lost_affinity(column: ColumnMapping, declared: str) -> bool:
+    """Tell whether a numeric would stand for a column that converts nothing any more.
+
+    Only an affinity tells which of its numbers are integers and which are reals.
+    """
+    return (
+        column.type.kind is Kind.NUMERIC
+        and affinity_of(declared) is Affinity.BLOB
+        and affinity_of(column.declared) is not Affinity.BLOB
+    )
 
 
 def _same_affinity(sealed: TableMapping, table: SourceTable, gone: str, new: str) -> bool:

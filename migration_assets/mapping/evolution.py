@@ -80,7 +80,9 @@ def evolve(
         drift.say(f"rows go through {transform}" if transform else "rows go through no transform")
     after = replace(base, columns=columns, key=key, kept=kept, transform=transform)
     after = _with_objects(drift, after, names)
-    if after != base:
+    if after == base:
+        after = base
+    else:
         _say_what_is_left(drift, after)
         # Notes alone are no reason to move a table.
         left = (f"column {c} of the target: its source is gone, its values stay" for c in kept)

@@ -308,6 +308,13 @@ class Changes:
                 hint="drop what depends on it (a view, a foreign key, a column of the target's"
                 " own), run again, and make it anew afterwards",
             ) from type(error)(error.sqlstate or "")
+        except psycopg.DataError as error:
+            raise TargetError(
+                what="values of a key that stand on the target can't be turned into its new type",
+                where=self._where,
+                expected="a type that holds every key as it stands; nothing was changed",
+                hint="give this column of the key another `type` in migration.yaml",
+            ) from type(error)(error.sqlstate or "")
         self.ddl.append(statement.as_string(self._connection))
 
 

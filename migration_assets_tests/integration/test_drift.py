@@ -397,6 +397,42 @@ def test_a_type_that_the_settings_pin_is_carried(make_migration: MakeMigration) 
     assert target_rows(migration, "SELECT amount FROM item WHERE id = 1") == [("many",)]
 
 
+def test_a_column_that_converts_nothing_any_more_gets_a_type_of_its_own(
+    make_migration: MakeMigration,
+) -> None:
+    """A numeric doesn't tell integers from reals; only the affinity that went did."""
+    migration = make_migration(ITEMS.replace("amount INTEGER", "amount NUMERIC"))
+    change(migration, "UPDATE item SET amount = 1.5 WHERE id = 1")
+    load_week(migration, 1)
+    assert types_on_target(migration)["amount"][0] == "numeric"
+    change(migration, *rebuilt("id INTEGER PRIMARY KEY, name TEXT, amount"))
+    entry = carried(migration, 2)
+    assert "column amount: its values are taken otherwise; it is bigint" in entry["changes"]
+    assert entry["quarantined"] == 1, "no type holds both of such a column's"
+
+
+def test_a_key_takes_another_type(make_migration: MakeMigration) -> None:
+    """Every key is converted where it stands; where one can't be, the move stops."""
+    migration = make_migration(
+        "CREATE TABLE item (code TEXT PRIMARY KEY, amount INTEGER) WITHOUT ROWID;"
+        "INSERT INTO item VALUES ('1', 10), ('2', 20);"
+    )
+    load_week(migration, 1)
+    write_on_target(migration, "ALTER TABLE item ADD ours int", "UPDATE item SET ours = amount")
+    pinned = telling(migration, columns=columns(code={"type": "bytea"}))
+    change(migration, "UPDATE item SET code = x'31' WHERE code = '1'")
+    entry = carried(pinned, 2, "ours")
+    assert entry["quarantined"] == 1
+    assert target_rows(migration, "SELECT code, ours FROM item") == [(b"1", 10)]
+    change(migration, "UPDATE item SET code = 'x' || amount")
+    stopping = telling(migration, columns=columns(code={"type": "date"}))
+    error = run_week(stopping, 3)["item"]
+    assert isinstance(error, TargetError)
+    assert "can't be turned into its new type" in str(error)
+    load_week(telling(migration, columns=columns(code={"type": "text"})), 4)
+    assert_equal(migration, extra_columns=["ours"])
+
+
 # ------------------------------------------------------------- NOT NULL, order, indexes, keys
 
 
