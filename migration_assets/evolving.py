@@ -6,13 +6,13 @@ from dataclasses import replace
 from migration_assets.errors import DriftError
 from migration_assets.mapping.evidence import ask, pair
 from migration_assets.mapping.evolution import Evolution, evolve
-from migration_assets.mapping.overrides import check_columns, check_tables
+from migration_assets.mapping.overrides import check_columns
 from migration_assets.mapping.transform import of_inputs
 from migration_assets.model import Cut, SourceTable, TableMapping
 from migration_assets.settings import Settings
 from migration_assets.source.casts import check_casts
 from migration_assets.source.evidence import gather
-from migration_assets.source.reader import catalog_in, names_in, with_transform
+from migration_assets.source.reader import names_in, with_transform
 
 
 def follow(
@@ -32,7 +32,6 @@ def follow(
     renamed. Without `policies` no value is looked at on their account.
     """
     override = settings.override(table.name)
-    check_tables(settings.overrides, catalog_in(cut))
     check_columns(override, table, gone=[column.name for column in base.columns])
     check_casts(table, override)
     before = _first_stage(base, table)

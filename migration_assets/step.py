@@ -381,12 +381,12 @@ def _evolution(
     if head is None:
         told = table.name in migration.settings.tables
         before = None if told else _proposed_before(migration, table.name, cut)
-        mapping = before or _propose(migration, cut, table)
-        return Evolution(base=mapping, mapping=mapping)
-    base = ledger.sealed_mapping(connection, head.mapping_hash)
+        base = before or _propose(migration, cut, table)
+    else:
+        base = ledger.sealed_mapping(connection, head.mapping_hash)
 
-    def older() -> Cut:
-        return cuts.find(migration.state, migration.source, head.cut)
+    def older() -> Cut | None:
+        return cuts.find(migration.state, migration.source, head.cut) if head else None
 
     evolution = follow(migration.settings, base, table, cut, older=older)
     refuse_unsafe(evolution, cut)

@@ -1,30 +1,21 @@
 """Columns with a cast through the weeks: its value on the target, in quarantine the source's."""
 
-import dataclasses
-
 import pytest
 
-from migration_assets import standing, step
+from migration_assets import standing
 from migration_assets.errors import SourceError
-from migration_assets.mapping.document import sealed
-from migration_assets.mapping.types import DOUBLE
-from migration_assets.model import Kind, Scope, TableMapping, TargetType
-from migration_assets.source import delta_files
-from migration_assets.source.delta import everything
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_proved,
-    carry,
     change,
     entries,
     load_week,
     run_week,
     target_rows,
-    week,
     write_on_target,
 )
-from migration_assets_tests.fixtures_sqlite import ENCODINGS, proposed, table_of
+from migration_assets_tests.fixtures_sqlite import ENCODINGS
 
 ITEMS = """
 PRAGMA encoding = '{}';
@@ -42,23 +33,17 @@ CASTS = {
     "price": "iif(price LIKE '%,%', CAST(replace(price, ',', '.') AS REAL), price)",
     "extra": "coalesce(json_extract(nullif(extra, ''), '$.a'), 0) * 0.5",
 }
-TYPES = {"sold": TargetType(kind=Kind.TIMESTAMP, form=" 0"), "price": DOUBLE, "extra": DOUBLE}
+TYPES = {"sold": "timestamp", "price": "double precision", "extra": "double precision"}
+TABLES = {
+    "item": {"columns": {name: {"cast": cast, "type": TYPES[name]} for name, cast in CASTS.items()}}
+}
 
 
-def load_first(migration: Migration) -> None:
-    """Carry the first week by a mapping with casts."""
-    cut = step.take_cut(migration, week(1))
-    table, plain = table_of(cut, "item"), proposed(cut, "item")
-    columns = tuple(
-        dataclasses.replace(c, cast=CASTS.get(c.name, ""), type=TYPES.get(c.name, c.type))
-        for c in plain.columns
-    )
-    mapping: TableMapping = sealed(dataclasses.replace(plain, columns=columns))
-    steps = everything(cut, table, mapping)
-    delta_files.write(
-        migration.state, steps, mapping, week=week(1), base=None, cut=cut, scope=Scope.EVERYTHING
-    )
-    carry(migration, 1, "item")
+def load_first(make_migration: MakeMigration, schema: str) -> Migration:
+    """Return a migration whose first week is carried with casts."""
+    migration = make_migration(schema, quarantine_rows=10, tables=TABLES)
+    load_week(migration, 1)
+    return migration
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -67,8 +52,7 @@ def test_a_column_with_a_cast_lives_through_its_weeks(
     make_migration: MakeMigration, schema: str, encoding: str
 ) -> None:
     """First load, changes of what a cast reads, misfits that come and go; all of it proved."""
-    migration = make_migration(schema.format(encoding), quarantine_rows=10)
-    load_first(migration)
+    migration = load_first(make_migration, schema.format(encoding))
     assert target_rows(
         migration, "SELECT DISTINCT code, sold::text, price, extra FROM item ORDER BY code"
     ) == [
@@ -102,8 +86,7 @@ def test_a_column_with_a_cast_lives_through_its_weeks(
 
 def test_a_write_into_a_cast_column_is_seen(make_migration: MakeMigration) -> None:
     """By the digest, which is of the cast's value, and by reading rows back."""
-    migration = make_migration(ITEMS.format("UTF-8"))
-    load_first(migration)
+    migration = load_first(make_migration, ITEMS.format("UTF-8"))
     write_on_target(migration, "UPDATE item SET price = 9 WHERE code = 'b'")
     found = standing.verify(migration, "item")
     assert found is not None
@@ -115,8 +98,7 @@ def test_a_write_into_a_cast_column_is_seen(make_migration: MakeMigration) -> No
 
 def test_a_cast_that_stops_at_a_value_stops_its_table(make_migration: MakeMigration) -> None:
     """It is an error of that week, which says nothing of the value; what stands stays."""
-    migration = make_migration(ITEMS.format("UTF-8"))
-    load_first(migration)
+    migration = load_first(make_migration, ITEMS.format("UTF-8"))
     change(migration, "UPDATE item SET extra = 'no secret JSON' WHERE code = 'b'")
     error = run_week(migration, 2)["item"]
     assert isinstance(error, SourceError)

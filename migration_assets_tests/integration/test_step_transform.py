@@ -1,6 +1,5 @@
 """Tables with a transform through the weeks: what it makes of a row is what is proved."""
 
-import dataclasses
 import secrets
 import shutil
 from datetime import datetime
@@ -10,20 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from migration_assets import standing, step
+from migration_assets import standing
 from migration_assets.errors import ProofError, TransformError
-from migration_assets.mapping.document import sealed
-from migration_assets.model import Scope
-from migration_assets.source import delta_files
-from migration_assets.source.delta import everything
-from migration_assets.source.reader import with_transform
 from migration_assets.step import Migration
 from migration_assets.target.embedded import EmbeddedServer, ensure_database
 from migration_assets_tests import command, transforms
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_proved,
-    carry,
     change,
     entries,
     load_week,
@@ -32,7 +25,6 @@ from migration_assets_tests.fixtures_migration import (
     week,
     write_on_target,
 )
-from migration_assets_tests.fixtures_sqlite import proposed, table_of
 
 ITEMS = """
 CREATE TABLE item (id INTEGER PRIMARY KEY, price TEXT, n INTEGER, at INTEGER NOT NULL);
@@ -42,18 +34,12 @@ LINES = ITEMS.replace(" PRIMARY KEY", "") + "INSERT INTO item VALUES (1, '1,50',
 ROWS = "SELECT DISTINCT id, price::text, n, at FROM item ORDER BY id"
 
 
-def load_first(migration: Migration, function: str) -> None:
-    """Carry the first week by a mapping with a transform."""
-    cut = step.take_cut(migration, week(1))
-    table = table_of(cut, "item")
-    name = function if ":" in function else f"migration_assets_tests.transforms:{function}"
-    named = dataclasses.replace(proposed(cut, "item"), transform=name)
-    mapping = sealed(with_transform(cut, table, named))
-    steps = everything(cut, table, mapping)
-    delta_files.write(
-        migration.state, steps, mapping, week=week(1), base=None, cut=cut, scope=Scope.EVERYTHING
-    )
-    carry(migration, 1, "item")
+def load_first(make_migration: MakeMigration, function: str, schema: str = ITEMS) -> Migration:
+    """Return a migration whose first week went through a transform."""
+    name = f"migration_assets_tests.transforms:{function}"
+    migration = make_migration(schema, quarantine_rows=10, tables={"item": {"transform": name}})
+    load_week(migration, 1)
+    return migration
 
 
 @pytest.mark.parametrize("schema", [ITEMS, LINES])
@@ -61,8 +47,7 @@ def test_a_table_with_a_transform_lives_through_its_weeks(
     make_migration: MakeMigration, schema: str
 ) -> None:
     """Values and types of the transform's making, misfits as they stand at the source."""
-    migration = make_migration(schema, quarantine_rows=10)
-    load_first(migration, "typed")
+    migration = load_first(make_migration, "typed", schema)
     assert target_rows(migration, ROWS) == [
         (1, "1.50", "007", datetime(1970, 1, 1)),  # noqa: DTZ001 - without a zone
         (2, "2.25", "012", datetime(1970, 1, 2)),  # noqa: DTZ001 - without a zone
@@ -100,8 +85,7 @@ def test_a_write_into_a_transformed_column_is_seen(
     make_migration: MakeMigration, schema: str
 ) -> None:
     """By the digest, which is of the transformed value, and by reading rows back."""
-    migration = make_migration(schema)
-    load_first(migration, "typed")
+    migration = load_first(make_migration, "typed", schema)
     write_on_target(migration, "UPDATE item SET n = '7' WHERE id = 1")
     found = standing.verify(migration, "item")
     assert found is not None
@@ -115,8 +99,7 @@ def test_rows_that_the_cut_does_not_have_are_told_from_those_it_has(
     make_migration: MakeMigration,
 ) -> None:
     """Reading back compares each row with its own, whichever others are missing in the cut."""
-    migration = make_migration(ITEMS)
-    load_first(migration, "typed")
+    migration = load_first(make_migration, "typed")
     write_on_target(
         migration,
         "INSERT INTO item SELECT i, 1, 'x', now() FROM unnest(ARRAY[-5, 9, 10]) AS i",
@@ -133,8 +116,8 @@ def test_a_transform_that_looks_at_other_rows_is_caught_by_the_proof(
     make_migration: MakeMigration,
 ) -> None:
     """Where the first load had nothing to find it by: a week's changes are not the whole cut."""
-    migration = make_migration(ITEMS + "DELETE FROM item WHERE id > 1;")
-    load_first(migration, "batch_total")
+    one_row = ITEMS + "DELETE FROM item WHERE id > 1;"
+    migration = load_first(make_migration, "batch_total", one_row)
     change(migration, "INSERT INTO item VALUES (2, '2,25', 12, 0), (3, '1,00', 1, 0)")
     error = run_week(migration, 2)["item"]
     assert isinstance(error, ProofError)
@@ -145,8 +128,7 @@ def test_a_transform_that_fails_stops_its_table_before_anything_is_written(
     make_migration: MakeMigration,
 ) -> None:
     """The error names table, week and function; the attempt is noted, and what stands stays."""
-    migration = make_migration(ITEMS)
-    load_first(migration, "typed")
+    migration = load_first(make_migration, "typed")
     change(migration, "UPDATE item SET price = 'a secret' WHERE id = 2")
     error = run_week(migration, 2)["item"]
     assert isinstance(error, TransformError)
@@ -160,7 +142,6 @@ def test_a_transform_that_fails_stops_its_table_before_anything_is_written(
 
 def test_the_module_is_found_beside_the_settings(
     make_migration: MakeMigration,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     target_url: str,
     dagster_storage: dict[str, str],
@@ -170,16 +151,17 @@ def test_the_module_is_found_beside_the_settings(
     settings.mkdir()
     code = Path(str(transforms.__file__)).read_text("utf-8")
     (settings / "beside_settings.py").write_text(code, "utf-8")
-    fields = {"source": "../app.sqlite", "state": "../state", "first_week": str(week(1))}
+    fields = {
+        "source": "../app.sqlite",
+        "state": "../state",
+        "first_week": str(week(1)),
+        "tables": {"item": {"transform": "beside_settings:typed"}},
+    }
     (settings / "migration.yaml").write_text(yaml.safe_dump(fields), "utf-8")
     shutil.copy(command.ROOT / "dagster.yaml", tmp_path)
     migration = make_migration(ITEMS)
-    with monkeypatch.context() as patch:
-        patch.syspath_prepend(settings)
-        load_first(migration, "beside_settings:typed")
-    change(migration, "UPDATE item SET price = '9,75' WHERE id = 2")
     done = command.run(
-        *("run", "--week", str(week(2))),
+        *("run", "--week", str(week(1))),
         folder=tmp_path,
         environment={
             "HOME": str(tmp_path),
@@ -189,7 +171,7 @@ def test_the_module_is_found_beside_the_settings(
         },
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [row[1] for row in target_rows(migration, ROWS)] == ["1.50", "9.75", None]
+    assert [row[1] for row in target_rows(migration, ROWS)] == ["1.50", "2.25", None]
 
 
 @pytest.fixture
