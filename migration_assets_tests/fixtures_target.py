@@ -57,6 +57,10 @@ TYPES: tuple[TargetType, ...] = (
     *(TargetType(kind=Kind.NUMERIC, precision=p, scale=s) for p, s in ((1, 0), (38, 38), (39, 0))),
     *(TargetType(kind=kind, form=form) for kind, forms in FORMS.items() for form in forms),
 )
+# Each kind as often as any other, however many forms it has.
+any_type = st.sampled_from(Kind).flatmap(
+    lambda kind: st.sampled_from([t for t in TYPES if t.kind is kind])
+)
 NO_CUT = Cut(
     source="main",
     week=date(2026, 10, 4),

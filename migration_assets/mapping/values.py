@@ -147,7 +147,7 @@ def _to_json(value: SqliteValue, kind: TargetType) -> Converted:
 
 def _to_numeric(value: SqliteValue, kind: TargetType) -> Converted:
     if kind.form:
-        numeral = read_numeral(value, kind) if kind.form == NUMERAL else None
+        numeral = read_numeral(value) if kind.form == NUMERAL else None
         return NO_FIT if numeral is None else _bounded(numeral, kind)
     if isinstance(value, int):
         exact = Decimal(value)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from decimal import Decimal
 from uuid import UUID
 
-from migration_assets.model import SqliteValue, TargetType
+from migration_assets.model import SqliteValue
 
 BLOB = "blob"
 NUMERAL = "text"
@@ -81,9 +81,6 @@ def is_numeral(text: str) -> bool:
     return bool(_NUMERAL.fullmatch(text)) and not (text[0] == "-" and not text.strip("-0."))
 
 
-def read_numeral(value: SqliteValue, kind: TargetType) -> Decimal | None:
-    """Return the number that a text is; None where PostgreSQL would not print it just so."""
-    if not isinstance(value, str) or not is_numeral(value):
-        return None
-    digits = len(value.partition(".")[2])
-    return Decimal(value) if kind.scale is None or kind.scale == digits else None
+def read_numeral(value: SqliteValue) -> Decimal | None:
+    """Return the number that a text is; None where PostgreSQL would not print it so."""
+    return Decimal(value) if isinstance(value, str) and is_numeral(value) else None

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from migration_assets.mapping.encodings import forms_of, look
+from migration_assets.mapping.encodings import default_form, forms_of, look
 from migration_assets.mapping.propose import settled
 from migration_assets.mapping.rows import named_values
 from migration_assets.mapping.types import JSON, compared, ladder
@@ -120,13 +120,15 @@ class _ColumnCount:
 
     def end_of_pass(self, rung: TargetType) -> None:
         """Note that a rung was tried even if nothing fitted; keep the commonest of its forms."""
-        forms = {k: n for k, n in self.fits.items() if k.kind is rung.kind}
-        if rung.kind not in _FORMED or not forms:
+        if rung.kind not in _FORMED:
             self.fits.setdefault(rung, 0)
             return
+        forms = {k: n for k, n in self.fits.items() if k.kind is rung.kind}
+        if not forms:
+            forms[TargetType(kind=rung.kind, form=default_form(rung.kind))] = 0
         best = max(forms, key=lambda kind: (forms[kind], kind.form))
         for kind in forms:
-            del self.fits[kind]
+            self.fits.pop(kind, None)
         self.fits[best] = forms[best]
         self._keep_offenders(rung, best)
 

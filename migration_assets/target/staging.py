@@ -28,16 +28,14 @@ HEAD_ROWS = sql.Identifier("pg_temp", "head_rows")
 
 
 def travels_as_text(column: ColumnMapping) -> bool:
-    """Tell whether a column is staged as its exact text: json, numerics that no decimal holds."""
-    return column.type.kind is not Kind.TEXT and isinstance(dtype(column.type), pl.String)
+    """Tell whether a numeric is too wide for a decimal and is staged as its exact text."""
+    return column.type.kind is Kind.NUMERIC and isinstance(dtype(column.type), pl.String)
 
 
 def staged_value(column: ColumnMapping, alias: str) -> sql.Composed:
     """Return a staged column as an expression of the target's type."""
-    value = sql.Identifier(alias, column.target)
-    if not travels_as_text(column):
-        return sql.SQL("{}").format(value)
-    return sql.SQL("{}::pg_catalog.{}").format(value, ddl.raw(column.type.kind.value))
+    cast = sql.SQL("::pg_catalog.numeric") if travels_as_text(column) else sql.SQL("")
+    return sql.SQL("{}{}").format(sql.Identifier(alias, column.target), cast)
 
 
 def stage(
@@ -78,20 +76,15 @@ def copy_in(connection: Connection, table: sql.Identifier, batches: Iterable[Any
             copy.write(part)
 
 
-# What the encoder takes instead of what Parquet gives: https://github.com/adriangb/pgpq
-_ENCODABLE = {Kind.TIME: pa.time64("us"), Kind.UUID: pa.binary(16)}
-
-
 def _encodable(mapping: TableMapping, batches: Iterable[Any]) -> Iterator[Any]:
-    """Retype the columns that the encoder would refuse, or take for another type."""
-    kinds = {
-        c.target: _ENCODABLE[c.type.kind] for c in mapping.columns if c.type.kind in _ENCODABLE
-    }
+    """Give times in microseconds: Parquet's are in nanoseconds, which the encoder refuses.
+
+    Bytes of a uuid and text of a json are what their columns read in a binary COPY, as they are.
+    """
+    times = {c.target for c in mapping.columns if c.type.kind is Kind.TIME}
     for batch in batches:
-        schema = pa.schema(
-            [f.with_type(kinds[f.name]) if f.name in kinds else f for f in batch.schema]
-        )
-        yield batch.cast(schema) if kinds else batch
+        fields = [f.with_type(pa.time64("us")) if f.name in times else f for f in batch.schema]
+        yield batch.cast(pa.schema(fields)) if times else batch
 
 
 def _encode(batches: Iterable[Any]) -> Iterator[bytes]:

@@ -58,7 +58,7 @@ def _back_in_sqlite(
     declared: str, kind: TargetType, back: Sequence[TargetValue], held: Sequence[SqliteValue]
 ) -> list[SqliteValue]:
     """Render target values and let a real SQLite column take them."""
-    if kind.kind is Kind.TEXT:
+    if kind.kind in (Kind.TEXT, Kind.JSON):
         # SQLite before 3.47 reads some decimals one bit beside the nearest double, which Python's
         # reading always finds; the text is the shortest that names the double, so it is exact.
         back = [

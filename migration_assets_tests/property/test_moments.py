@@ -86,6 +86,19 @@ def test_a_value_with_more_than_its_form_has_is_not_cut(kind: TargetType, lost: 
     assert convert(render(lost, kind), kind) != whole
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (TargetType(kind=Kind.TIMESTAMP, form="T0"), "2024-01-01T10:00+05"),
+        (TargetType(kind=Kind.TIMESTAMPTZ, form=" 0+02:00"), "2024-01-01 10:00:00+01:00"),
+        (TargetType(kind=Kind.TIMESTAMPTZ, form="T0Z"), "2024-01-01T10:00+05Z"),
+    ],
+)
+def test_another_zone_of_the_same_length_is_not_read_as_ours(kind: TargetType, text: str) -> None:
+    """The conversion itself refuses it, before anything is compared."""
+    assert convert(text, kind) is NO_FIT
+
+
 @pytest.mark.parametrize("suffix", ["", "x", "+16:00", "+01:60", " CET"])
 def test_a_moment_without_a_zone_is_never_taken_for_the_machines_own(suffix: str) -> None:
     """A suffix that means no offset makes a form that nothing fits."""

@@ -37,6 +37,7 @@ from migration_assets_tests.fixtures_target import (
     NO_CUT,
     NUMERIC_60_20,
     TYPES,
+    any_type,
     loaded,
     mapping_over,
     read,
@@ -45,13 +46,14 @@ from migration_assets_tests.fixtures_target import (
 )
 
 MAPPING = mapping_over([BIGINT, TEXT], key=1)
+_every = mapping_over(TYPES)
 _hashes = st.none() | st.integers(-(2**63), 2**63 - 1)
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[TableMapping, list[TargetRow]]:
     """Draw a mapping of any types with some of its rows."""
-    types = draw(st.lists(st.sampled_from(TYPES), min_size=1, max_size=8))
+    types = draw(st.lists(any_type, min_size=1, max_size=8))
     mapping = mapping_over(types)
     return mapping, draw(st.lists(target_rows(mapping), max_size=10))
 
@@ -95,6 +97,16 @@ def test_rows_come_back_from_postgresql_exactly(
     mapping, rows = table
     with loaded(connection, mapping, rows):
         assert _hashed(mapping, read(connection, mapping)) == _hashed(mapping, rows)
+
+
+@settings(max_examples=20)
+@given(st.lists(target_rows(_every), min_size=1, max_size=3))
+def test_rows_of_every_type_at_once_come_back_exactly(
+    connection: Connection, rows: list[TargetRow]
+) -> None:
+    """Every kind in each of its forms."""
+    with loaded(connection, _every, rows):
+        assert _hashed(_every, read(connection, _every)) == _hashed(_every, rows)
 
 
 @settings(max_examples=60)

@@ -158,6 +158,8 @@ def test_every_ladder_ends_where_all_classes_have_a_place(declared: str) -> None
         ("BLOB", [1, 2], BIGINT),
         ("STRING", [1, 2], BIGINT),
         ("STRING", ["a", 1], TEXT),
+        ("DATETIME", [UndecodableText(b"\xff")], form(" 0")),
+        ("UUID", [UndecodableText(b"\xff")], TargetType(kind=Kind.UUID, form="36l")),
         ("DATETIME", [MOMENT + ".1", MOMENT + ".9"], form(" 1")),
         ("DATETIME", ["2024-02-29 10:00"], form(" m")),
         ("DATETIME", [MOMENT, MOMENT + "Z"], TEXT),
