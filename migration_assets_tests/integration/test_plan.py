@@ -5,15 +5,17 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from migration_assets import planning
 from migration_assets.errors import GuardError, SettingsError, SourceError, StateError
 from migration_assets.report.plan import NEW, REFUSED, SEALED, Plan, TablePlan
-from migration_assets.report.plan_text import ddl_text
+from migration_assets.report.plan_text import ddl_text, print_plan
 from migration_assets.step import Migration
 from migration_assets.target.connection import target_of
 from migration_assets_tests.fixtures_migration import (
@@ -341,3 +343,30 @@ def test_some_tables_can_be_planned_alone(make_migration: MakeMigration) -> None
     found = planning.make(migration.settings, migration.target, choose=choose)
     assert seen == ["customers", "orders"]
     assert [t.table for t in found.tables] == ["orders"]
+
+
+def test_what_a_column_holds_is_shown_and_no_value_where_keys_are_not(
+    make_migration: MakeMigration,
+) -> None:
+    """NULLs, classes and lengths always; numbers and keys only for eyes that may see keys."""
+    schema = """
+    CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, s TEXT);
+    WITH RECURSIVE i(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM i WHERE x < 2000)
+    INSERT INTO t SELECT x, x * 1000, 'abc' FROM i;
+    UPDATE t SET n = 'secret' WHERE id = 77;
+    UPDATE t SET s = NULL WHERE id = 5;
+    """
+    shown = make_migration(schema)
+    hidden = migration_of(
+        shown.settings.source, shown.settings.state, shown.settings.target, show_keys=False
+    )
+    texts: list[str] = []
+    for migration in (shown, hidden):
+        out = Console(width=300, file=StringIO())
+        print_plan(plan(migration), out)
+        assert isinstance(out.file, StringIO)
+        texts.append(out.file.getvalue())
+    assert "from 1000 to 2000000" in texts[0]
+    assert "don't fit, such as: id=77" in texts[0]
+    assert not {word for word in ("2000000", "id=77", "secret") if word in texts[1]}
+    assert "1 NULL, up to 3 bytes" in texts[1]
