@@ -97,7 +97,7 @@ def make(
             chosen = set(choose([t.name for t in wanted.tables]))
             shapes = [t for t in wanted.tables if t.name in chosen]
             left_out = {t.name: not_carried(connection, t) for t in shapes}
-        check_tables(settings.overrides, catalog)
+        check_tables(settings.of_tables, catalog)
         names = allocate(catalog.tables, settings.targets)
         known = _ask(settings, target, absent, shapes, names)
         plans = [_plan(settings, cut, table, known) for table in shapes]

@@ -19,7 +19,7 @@ def propose_for(
     Raises `SettingsError` for what the settings say wrongly, of any table: a misspelt name may mean
     this one.
     """
-    check_tables(settings.overrides, catalog_in(cut))
+    check_tables(settings.of_tables, catalog_in(cut))
     override = settings.override(table.name)
     check_columns(override, table)
     check_casts(table, override)

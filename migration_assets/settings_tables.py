@@ -7,7 +7,7 @@ a few words.
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ from migration_assets.mapping.types import parse
 from migration_assets.model import ColumnOverride, Policy, TableOverride
 
 NAME = "tables"
+Places: TypeAlias = Mapping[tuple[str | int, ...], str]
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _EXAMPLES: Mapping[str, str] = {
     "target": "target: orders_v2",
@@ -119,21 +120,24 @@ class TableSettings(_Said):
     def _each(cls, value: object) -> object:
         return with_empty(value)
 
-    def override(self, places: Mapping[tuple[str | int, ...], str]) -> TableOverride:
+    def override(self, places: Places) -> TableOverride:
         """Return it as the mapping takes it; `places` start below the table's name."""
-
-        def of(*above: str) -> dict[str, str]:
-            own = {p[len(above) :]: text for p, text in places.items() if p[: len(above)] == above}
-            return {"".join(map(str, p)): text for p, text in own.items() if len(p) <= 1}
-
+        of_columns: dict[str, dict[str, str]] = {}
+        for place, text in places.items():
+            if place[:1] == ("columns",) and place[1:] and not place[3:]:
+                of_columns.setdefault(str(place[1]), {})["".join(map(str, place[2:]))] = text
         return TableOverride(
             target=self.target,
             key=self.key,
             policy=self.policy,
             transform=self.transform,
-            columns={name: c.override(of("columns", name)) for name, c in self.columns.items()},
-            places=of(),
+            columns={n: c.override(of_columns.get(n, {})) for n, c in self.columns.items()},
+            places=self.own(places),
         )
+
+    def own(self, places: Places) -> dict[str, str]:
+        """Return the places of the table itself and its settings, by their names."""
+        return {"".join(map(str, p)): text for p, text in places.items() if len(p) <= 1}
 
 
 def with_empty(value: object) -> object:

@@ -56,7 +56,7 @@ def _tables(settings: Settings, catalog: Catalog, wanted: Catalog) -> list[Check
     if not settings.tables:
         return []
     try:
-        check_tables(settings.overrides, catalog)
+        check_tables(settings.of_tables, catalog)
     except SettingsError as error:
         return [problem("tables", *_said(error))]
     try:

@@ -411,3 +411,30 @@ def test_some_tables_can_be_planned_alone(make_migration: MakeMigration) -> None
     found = planning.make(migration.settings, migration.target, choose=choose)
     assert seen == ["customers", "orders"]
     assert [t.table for t in found.tables] == ["orders"]
+
+
+def test_what_a_column_holds_is_shown_and_no_value_where_keys_are_not(
+    make_migration: MakeMigration,
+) -> None:
+    """NULLs, classes and lengths always; numbers and keys only for eyes that may see keys."""
+    schema = """
+    CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, s TEXT);
+    WITH RECURSIVE i(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM i WHERE x < 2000)
+    INSERT INTO t SELECT x, x * 1000, 'abc' FROM i;
+    UPDATE t SET n = 'secret' WHERE id = 77;
+    UPDATE t SET s = NULL WHERE id = 5;
+    """
+    shown = make_migration(schema)
+    hidden = migration_of(
+        shown.settings.source, shown.settings.state, shown.settings.target, show_keys=False
+    )
+    texts: list[str] = []
+    for migration in (shown, hidden):
+        out = Console(width=300, file=StringIO())
+        print_plan(plan(migration), out)
+        assert isinstance(out.file, StringIO)
+        texts.append(out.file.getvalue())
+    assert "from 1000 to 2000000" in texts[0]
+    assert "don't fit, such as: id=77" in texts[0]
+    assert not {word for word in ("2000000", "id=77", "secret") if word in texts[1]}
+    assert "1 NULL, up to 3 bytes" in texts[1]
