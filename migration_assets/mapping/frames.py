@@ -35,6 +35,11 @@ def dtype(kind: TargetType) -> pl.DataType:
     return pl.String()
 
 
+def holds(kind: TargetType) -> bool:
+    """Tell whether a frame can hold a target type."""
+    return kind.kind is Kind.NUMERIC or kind.kind in _DTYPES
+
+
 def control_columns(mapping: TableMapping) -> tuple[str, str]:
     """Return the names of the operation and old-hash columns, apart from the table's own."""
     return _free("op", mapping), _free("old_hash", mapping)
@@ -71,6 +76,5 @@ def series(name: str, kind: TargetType, values: Sequence[TargetValue]) -> pl.Ser
     """Return values of a target type as a Polars series of `dtype(kind)`."""
     wanted = dtype(kind)
     if kind.kind is Kind.NUMERIC and isinstance(wanted, pl.String):
-        texts = [format(v, "f") if isinstance(v, Decimal) else None for v in values]
-        return pl.Series(name, texts, dtype=wanted)
+        values = [format(v, "f") if isinstance(v, Decimal) else None for v in values]
     return pl.Series(name, values, dtype=wanted, strict=True)

@@ -22,7 +22,7 @@ import polars as pl
 
 from migration_assets.errors import TransformError
 from migration_assets.mapping.document import sealed
-from migration_assets.mapping.frames import series
+from migration_assets.mapping.frames import holds, series
 from migration_assets.mapping.rows import FittedRow, RowFitter
 from migration_assets.mapping.types import BIGINT, BOOLEAN, BYTEA, DATE, DOUBLE, TEXT
 from migration_assets.model import (
@@ -45,16 +45,21 @@ _TYPES: dict[type[pl.DataType], TargetType] = {
     pl.Binary: BYTEA,
     pl.Boolean: BOOLEAN,
     pl.Date: DATE,
+    pl.Time: TargetType(kind=Kind.TIME, form="6"),
 }
-# Its form is how SQLite would write it, which nothing asks for here.
+# A form is how SQLite would write it, which nothing asks for here.
 _TIMESTAMP = TargetType(kind=Kind.TIMESTAMP, form=" 6")
+_TIMESTAMPTZ = TargetType(kind=Kind.TIMESTAMPTZ, form="T6Z")
 _EXPECTED = (
     "a function that takes a Polars DataFrame and returns one with the same rows and columns"
 )
 _ROW_BY_ROW = "return one row for each that came in, in the same order, with the same key"
 
-# What a frame holds as text, back as what the target's rows hold
-_BACK: dict[Kind, Callable[[str], TargetValue]] = {Kind.NUMERIC: Decimal, Kind.UUID: UUID}
+# What a frame holds otherwise than the target's rows do, back
+_BACK: dict[Kind, Callable[[Any], TargetValue]] = {
+    Kind.NUMERIC: lambda value: Decimal(value) if isinstance(value, str) else value,
+    Kind.UUID: lambda value: UUID(bytes=value) if isinstance(value, bytes) else value,
+}
 
 Transform = Callable[[pl.DataFrame], Any]
 Types = dict[str, TargetType | None]  # of columns; None where all values are null
@@ -239,8 +244,7 @@ class Transformed:
         try:
             return [
                 tuple(
-                    back(value) if back and isinstance(value, str) else value
-                    for back, value in zip(backs, row, strict=True)
+                    back(value) if back else value for back, value in zip(backs, row, strict=True)
                 )
                 for row in frame.rows()
             ]
@@ -272,9 +276,10 @@ def target_type(dtype: pl.DataType) -> TargetType | None:
     """Return the PostgreSQL type that holds every value of a Polars type; None without one."""
     if isinstance(dtype, pl.Decimal):
         return TargetType(kind=Kind.NUMERIC, precision=dtype.precision, scale=dtype.scale)
-    if isinstance(dtype, pl.Datetime):
-        return _TIMESTAMP if dtype.time_zone is None and dtype.time_unit != "ns" else None
-    return _TYPES.get(type(dtype))
+    kind = _TYPES.get(type(dtype))
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit != "ns":
+        kind = {None: _TIMESTAMP, "UTC": _TIMESTAMPTZ}.get(dtype.time_zone)
+    return kind if kind is not None and holds(kind) else None
 
 
 def with_outputs(mapping: TableMapping, rows: Iterable[RawRow], where: str = "") -> TableMapping:
