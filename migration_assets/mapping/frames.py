@@ -42,6 +42,11 @@ def dtype(kind: TargetType) -> pl.DataType:
     return pl.String()
 
 
+def holds(kind: TargetType) -> bool:
+    """Tell whether a frame can hold a target type."""
+    return kind.kind is Kind.NUMERIC or kind.kind in _DTYPES
+
+
 def control_columns(mapping: TableMapping) -> tuple[str, str]:
     """Return the names of the operation and old-hash columns, apart from the table's own."""
     return _free("op", mapping), _free("old_hash", mapping)

@@ -43,11 +43,12 @@ _TYPES: dict[type[pl.DataType], TargetType] = {
     pl.Binary: BYTEA,
     pl.Boolean: BOOLEAN,
     pl.Date: DATE,
+    pl.Time: TargetType(kind=Kind.TIME, form="6"),
 }
 # Its form is how SQLite would write it, which nothing asks for here.
 _MOMENTS = {
     None: TargetType(kind=Kind.TIMESTAMP, form=" 6"),
-    "UTC": TargetType(kind=Kind.TIMESTAMPTZ, form=" 6+00:00"),
+    "UTC": TargetType(kind=Kind.TIMESTAMPTZ, form="T6Z"),
 }
 _EXPECTED = (
     "a function that takes a Polars DataFrame and returns one with the same rows and columns"

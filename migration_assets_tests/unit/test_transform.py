@@ -190,6 +190,7 @@ def test_a_module_that_breaks_off_is_named_by_its_line(
         (pl.Decimal(20, 3), TargetType(kind=Kind.NUMERIC, precision=20, scale=3)),
         (pl.Datetime("us"), TargetType(kind=Kind.TIMESTAMP, form=" 6")),
         (pl.Datetime("ms"), TargetType(kind=Kind.TIMESTAMP, form=" 6")),
+        (pl.Datetime("us", "Europe/Berlin"), None),
         *((d, None) for d in (pl.Datetime("ns"), pl.UInt64(), pl.Duration(), pl.Categorical())),
         *((d, None) for d in (pl.List(pl.Int64()), pl.Struct({"a": pl.Int64()}), pl.Object())),
     ],
