@@ -118,7 +118,7 @@ def _make_delta(migration: Migration, table: str, week: date) -> Delta:
             if head is not None and cut.week <= head.week:
                 return _covered_delta(migration, connection, table, cut, head)
             shape = table_in(cut, table)
-            evolution = _evolution(migration, connection, shape, cut, head)
+            evolution = _evolution(migration, connection, shape, cut, head, anew=True)
         whole = head is not None and evolution.changed
         return _compute(migration, evolution.mapping, shape, cut, head, whole=whole)
 
@@ -371,21 +371,34 @@ def _stored_delta(
 
 
 def _evolution(
-    migration: Migration, connection: Connection, table: SourceTable, cut: Cut, head: Head | None
+    migration: Migration,
+    connection: Connection,
+    table: SourceTable,
+    cut: Cut,
+    head: Head | None,
+    *,
+    anew: bool = False,
 ) -> Evolution:
     """Return how the table's mapping follows it to a cut.
 
-    Before the first load that mapping is the stored delta's, or a new proposal. Raises `DriftError`
-    for what a person has to confirm.
+    Before the first load that mapping is the stored delta's while settings and policies agree with
+    it, else (or `anew`) a new proposal. Raises `DriftError` for what a person has to confirm.
     """
-    if head is not None:
-        base = ledger.sealed_mapping(connection, head.mapping_hash)
-    else:
-        base = _proposed_before(migration, table.name, cut) or _propose(migration, cut, table)
 
     def older() -> Cut | None:
         return cuts.find(migration.state, migration.source, head.cut) if head else None
 
+    if head is None and not anew:
+        before = _proposed_before(migration, table.name, cut)
+        if before is not None:
+            evolution = follow(migration.settings, before, table, cut, older=older)
+            if not (evolution.changed or evolution.unsafe):
+                return evolution
+    base = (
+        ledger.sealed_mapping(connection, head.mapping_hash)
+        if head
+        else _propose(migration, cut, table)
+    )
     evolution = follow(migration.settings, base, table, cut, older=older)
     refuse_unsafe(evolution, cut)
     return evolution
