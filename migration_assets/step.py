@@ -117,7 +117,7 @@ def _make_delta(migration: Migration, table: str, week: date) -> Delta:
             if head is not None and cut.week <= head.week:
                 return _covered_delta(migration, connection, table, cut, head)
             shape = table_in(cut, table)
-            evolution = _evolution(migration, connection, shape, cut, head)
+            evolution = _evolution(migration, connection, shape, cut, head, anew=True)
         whole = head is not None and evolution.changed
         return _compute(migration, evolution.mapping, shape, cut, head, whole=whole)
 
@@ -370,24 +370,34 @@ def _stored_delta(
 
 
 def _evolution(
-    migration: Migration, connection: Connection, table: SourceTable, cut: Cut, head: Head | None
+    migration: Migration,
+    connection: Connection,
+    table: SourceTable,
+    cut: Cut,
+    head: Head | None,
+    *,
+    anew: bool = False,
 ) -> Evolution:
     """Return how the table's mapping follows it to a cut.
 
-    Before the first load that mapping is the stored delta's, or a new proposal. A team that changes
-    the settings after a load was stopped means the next try of it: where they say something of the
-    table, it is proposed anew. Raises `DriftError` for what a person has to confirm.
+    Before the first load that mapping is the stored delta's while settings and policies agree with
+    it, else (or `anew`) a new proposal. Raises `DriftError` for what a person has to confirm.
     """
-    if head is None:
-        told = table.name in migration.settings.tables
-        before = None if told else _proposed_before(migration, table.name, cut)
-        base = before or _propose(migration, cut, table)
-    else:
-        base = ledger.sealed_mapping(connection, head.mapping_hash)
 
     def older() -> Cut | None:
         return cuts.find(migration.state, migration.source, head.cut) if head else None
 
+    if head is None and not anew:
+        before = _proposed_before(migration, table.name, cut)
+        if before is not None:
+            evolution = follow(migration.settings, before, table, cut, older=older)
+            if not (evolution.changed or evolution.unsafe):
+                return evolution
+    base = (
+        ledger.sealed_mapping(connection, head.mapping_hash)
+        if head
+        else _propose(migration, cut, table)
+    )
     evolution = follow(migration.settings, base, table, cut, older=older)
     refuse_unsafe(evolution, cut)
     return evolution

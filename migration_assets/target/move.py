@@ -220,7 +220,6 @@ def _remap(
     mapping = remapping.newer
     remap.refuse_taken_names(remapping, present, step.where)
     staging.stage(connection, mapping, delta, delta_files.row_batches(delta))
-    by = remap.method(connection, remapping)
     step.at("staged")
     connection.execute(
         sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(ddl.table_name(mapping))
@@ -228,6 +227,7 @@ def _remap(
     locked = _present(connection, step)  # again: somebody may have changed it before
     remap.refuse_taken_names(remapping, locked, step.where)
     displaced = _guard_foreign_rows(connection, step)
+    by = remap.method(connection, remapping)
     statements = remap.Changes(connection, remapping, by, step.where)
     statements.make_room()
     step.at("altered")

@@ -97,24 +97,31 @@ def refuse_taken_names(remapping: Remapping, present: TargetTable, where: str) -
 def method(connection: Connection, remapping: Remapping) -> TableMapping:
     """Return the newer mapping with the key by which staged rows find those that stand.
 
-    That is the older key while it tells the staged rows apart; else whole rows are compared.
+    That is the older key while it tells the staged rows apart, else the newer one if it tells those
+    apart that stand; else whole rows are compared. Needs both, and the table's lock.
     """
+    newer = remapping.newer
     if not remapping.rekeyed:
-        return remapping.newer
+        return newer
     known = remapping.older_key
-    if known and _tells_apart(connection, remapping.newer, known):
-        return replace(remapping.newer, key=known)
-    return replace(remapping.newer, key=())
+    if known and _tell_apart(connection, STAGED, [newer.column(name).target for name in known]):
+        return replace(newer, key=known)
+    found = [(newer.column(name), remapping.before(newer.column(name))) for name in newer.key]
+    standing = [old.target for column, old in found if old and not _moved(column, old)]
+    whole = bool(found) and len(standing) == len(found)
+    if whole and _tell_apart(connection, table_name(remapping.older), standing):
+        return newer
+    return replace(newer, key=())
 
 
-def _tells_apart(connection: Connection, mapping: TableMapping, key: tuple[str, ...]) -> bool:
-    columns = [sql.Identifier("s", mapping.column(name).target) for name in key]
+def _tell_apart(connection: Connection, rows: sql.Identifier, key: list[str]) -> bool:
+    columns = [sql.Identifier("s", target) for target in key]
     row = connection.execute(
         sql.SQL(
-            "SELECT NOT EXISTS (SELECT FROM {staged} AS s GROUP BY {key} HAVING count(*) > 1)"
-            " AND NOT EXISTS (SELECT FROM {staged} AS s WHERE {missing})"
+            "SELECT NOT EXISTS (SELECT FROM {rows} AS s GROUP BY {key} HAVING count(*) > 1)"
+            " AND NOT EXISTS (SELECT FROM {rows} AS s WHERE {missing})"
         ).format(
-            staged=STAGED,
+            rows=rows,
             key=sql.SQL(", ").join(columns),
             missing=sql.SQL(" OR ").join([sql.SQL("{} IS NULL").format(c) for c in columns]),
         )
@@ -133,7 +140,8 @@ class Changes:
         self._remapping = remapping
         self._where = where
         self._table = table_name(remapping.newer)
-        self._keeps_key = bool(by.key) or not remapping.rekeyed
+        self._keeps_key = not remapping.rekeyed or (bool(by.key) and by.key != remapping.newer.key)
+        self._key_first = remapping.rekeyed and bool(by.key) and not self._keeps_key
         self._pending: list[IndexMapping] = []  # indexes to be made when the rows stand
         self.ddl: list[str] = []
 
@@ -163,6 +171,8 @@ class Changes:
                 self._set_type(column, sql.SQL("NULL"))
             else:
                 self._alter("ADD COLUMN {} {}", column.target, self._typed(column))
+        if self._key_first:
+            self._add_key()
 
     def finish(self, table: SourceTable) -> TableMapping:
         """Change what only the rows of the cut allow: NOT NULL, key, indexes, defaults, identity.
@@ -174,9 +184,8 @@ class Changes:
             self._drop_key()
         for column in remapping.newer.columns:
             self._settle(column, remapping.before(column))
-        if remapping.rekeyed:
-            for statement in ddl.create_key(remapping.newer):
-                self._run(statement)
+        if remapping.rekeyed and not self._key_first:
+            self._add_key()
         refused: list[DeferredObject] = []
         for index in self._pending:
             statement = ddl.create_index(remapping.newer, index)
@@ -227,6 +236,10 @@ class Changes:
         """Drop our primary key; on a table without one, it is the DBA's own."""
         for name in self._names(_KEY_NAME) if self._remapping.older.key else ():
             self._alter("DROP CONSTRAINT {}", name)
+
+    def _add_key(self) -> None:
+        for statement in ddl.create_key(self._remapping.newer):
+            self._run(statement)
 
     def _let_go(self, column: ColumnMapping) -> None:
         """Let rows come without a value in a column that is no longer written."""
@@ -322,11 +335,16 @@ def refuse_lost_values(
     remapping: Remapping, by: TableMapping, present: TargetTable, applied: Applied, where: str
 ) -> None:
     """Raise `TargetError` where a new key would part the target's own columns from their rows."""
-    if by.key or not remapping.older.key or not (present.extra_columns and applied.deleted):
+    if by.key or not remapping.older.key or not applied.deleted:
+        return
+    # A column that went with the key keeps the values of rows that stand unchanged, and no more.
+    going = {column.target for column in remapping.gone}
+    losing = [name for name in present.extra_columns if name not in going]
+    if not losing:
         return
     raise TargetError(
-        what="the older key no longer tells rows apart, so columns that only the target has"
-        f" can't be carried over to the new one: {', '.join(present.extra_columns)}",
+        what="neither the older key nor the new one tells all rows apart, so columns that only the"
+        f" target has can't be carried over: {', '.join(losing)}",
         where=where,
         expected="no such columns when the key changes like this; nothing was changed",
         hint="keep them in another table and drop them here, then run again",

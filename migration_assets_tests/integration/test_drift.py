@@ -543,25 +543,79 @@ def test_another_key_waits_for_a_word(make_migration: MakeMigration) -> None:
     assert carried(migration, 4, "ours")["kind"] == "load"
 
 
-def test_a_key_that_no_longer_tells_rows_apart_becomes_another(
+def test_the_new_key_finds_rows_that_the_older_one_no_longer_tells_apart(
     make_migration: MakeMigration,
 ) -> None:
-    """Rows are then compared whole; the target's own columns would lose their rows, so it stops."""
+    """Columns of the target's own stay with their rows."""
     migration = make_migration(ITEMS)
     load_week(migration, 1)
-    confirmed = telling(migration, key=("id", "name"))
+    write_on_target(migration, "ALTER TABLE item ADD ours int", "UPDATE item SET ours = id")
     change(
-        migration, *REKEYED, "INSERT INTO item VALUES (1, 'z', 1)", "DELETE FROM item WHERE id=2"
+        migration,
+        *REKEYED,
+        "INSERT INTO item VALUES (1, 'z', 1)",
+        "UPDATE item SET amount = 7 WHERE id = 3",
+        "DELETE FROM item WHERE id = 2",
+    )
+    entry = carried(telling(migration, key=("id", "name")), 2, "ours")
+    assert (entry["inserted"], entry["updated"], entry["deleted"]) == (1, 1, 1)
+    rows = target_rows(migration, "SELECT id, name, ours FROM item ORDER BY id, name")
+    assert rows == [(1, "a", 1), (1, "z", None), (3, "c", 3), (4, "d", 4)]
+
+
+def test_another_column_takes_the_place_of_a_key_that_went(make_migration: MakeMigration) -> None:
+    """The older key's values stay beside it."""
+    migration = make_migration(ITEMS)
+    load_week(migration, 1)
+    change(
+        migration,
+        *rebuilt("name TEXT NOT NULL PRIMARY KEY, amount INTEGER", "name, amount"),
+        "UPDATE item SET amount = 7 WHERE name = 'c'",
+        "INSERT INTO item VALUES ('e', 5)",
+    )
+    assert "`tables: item: key: [name]`" in stopped(migration, 2).hint
+    entry = carried(telling(migration, key=("name",)), 3, "id")
+    assert (entry["inserted"], entry["updated"], entry["deleted"]) == (1, 1, 0)
+    assert target_rows(migration, "SELECT id FROM item ORDER BY name") == [
+        *((1,), (2,), (3,), (4,)),
+        (None,),
+    ]
+
+
+def test_the_target_s_own_columns_never_part_from_their_rows(
+    make_migration: MakeMigration,
+) -> None:
+    """Where no key can carry them over the move stops; without them rows are compared whole."""
+    migration = make_migration(ITEMS)
+    load_week(migration, 1)
+    keyless = telling(migration, key=())
+    change(
+        migration,
+        *rebuilt("id INTEGER, name TEXT, amount INTEGER"),
+        "INSERT INTO item VALUES (1, 'z', 1)",
+        "DELETE FROM item WHERE id = 2",
     )
     write_on_target(migration, "ALTER TABLE item ADD ours int")
     before = snapshot(migration)
-    error = run_week(confirmed, 2)["item"]
+    error = run_week(keyless, 2)["item"]
     assert isinstance(error, TargetError)
-    assert "the older key no longer tells rows apart" in str(error)
+    assert "can't be carried over: ours" in str(error)
     assert snapshot(migration) == before
     write_on_target(migration, "ALTER TABLE item DROP ours")
-    entry = carried(confirmed, 3)
+    entry = carried(keyless, 3)
     assert (entry["inserted"], entry["updated"], entry["deleted"]) == (1, 0, 1)
+
+
+def test_settings_that_changed_since_a_first_delta_was_stored_count(
+    make_migration: MakeMigration,
+) -> None:
+    """Its mapping was only a proposal."""
+    migration = make_migration(ITEMS)
+    step.take_cut(migration, week(1))
+    step.make_delta(migration, "item", week(1))
+    pinned = telling(migration, columns=columns(amount={"type": "numeric"}))
+    assert carry(pinned, 1, "item").mapping.column("amount").type.kind is Kind.NUMERIC
+    assert last_entry(migration)["kind"] == "load"
 
 
 def test_the_source_s_key_may_be_left_alone(make_migration: MakeMigration) -> None:
