@@ -79,7 +79,8 @@ def _column(fields: dict[str, Any]) -> ColumnMapping:
 
 
 def _type(fields: dict[str, Any]) -> TargetType:
-    return TargetType(**fields | {"kind": Kind(fields["kind"])})
+    fields["kind"] = Kind(fields["kind"])
+    return TargetType(**fields)
 
 
 def _index(fields: dict[str, Any]) -> IndexMapping:
