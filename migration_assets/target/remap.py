@@ -6,7 +6,7 @@ emptied and filled anew. What the target has of its own is never dropped: a stat
 there depends on is refused by PostgreSQL, and the whole move with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -157,10 +157,7 @@ class Changes:
                 self._alter("RENAME COLUMN {} TO {}", old.target, column.target)
         for column in remapping.gone:
             self._let_go(column)
-        # First of all: a column that a generated one depends on can't become another type.
-        for column, old in pairs:
-            if old is not None and old.generated and not column.generated:
-                self._alter("ALTER COLUMN {} DROP EXPRESSION IF EXISTS", column.target)
+        self._fill_no_more(c for c, old in pairs if old and old.generated and not c.generated)
         in_c = self._names(_IN_C)
         for column, old in pairs:
             if old is not None:
@@ -173,6 +170,11 @@ class Changes:
                 self._alter("ADD COLUMN {} {}", column.target, self._typed(column))
         if self._key_first:
             self._add_key()
+
+    def _fill_no_more(self, columns: Iterable[ColumnMapping]) -> None:
+        """Let generated columns be plain ones: what they depend on can't become another type."""
+        for column in columns:
+            self._alter("ALTER COLUMN {} DROP EXPRESSION IF EXISTS", column.target)
 
     def finish(self, table: SourceTable) -> TableMapping:
         """Change what only the rows of the cut allow: NOT NULL, key, indexes, defaults, identity.

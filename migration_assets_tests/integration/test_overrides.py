@@ -59,7 +59,7 @@ def test_a_table_is_made_as_the_settings_say(make_migration: MakeMigration) -> N
             "placed": {
                 "type": "timestamp",
                 "encoding": "YYYY-MM-DDTHH:MM:SS.fff",
-                "policy": "fail",
+                "policy": "quarantine",
             },
         },
     }
@@ -75,7 +75,11 @@ def test_a_table_is_made_as_the_settings_say(make_migration: MakeMigration) -> N
     ]
     mapping = sealed(migration, "orders")
     assert mapping.key == ("code", "shop")
-    assert [c.policy for c in mapping.columns[2:5]] == [Policy.WIDEN, Policy.FAIL, Policy.WIDEN]
+    assert [c.policy for c in mapping.columns[2:5]] == [
+        Policy.WIDEN,
+        Policy.QUARANTINE,
+        Policy.WIDEN,
+    ]
 
 
 def test_rows_without_a_key_may_be_asked_for(make_migration: MakeMigration) -> None:
