@@ -7,6 +7,7 @@ from dataclasses import replace
 from migration_assets.mapping.evidence import Evidence, Likeness, Questions
 from migration_assets.mapping.values import fitter
 from migration_assets.model import (
+    ColumnCensus,
     ColumnMapping,
     Cut,
     SourceTable,
@@ -36,9 +37,8 @@ def gather(
     """
     if questions.none:
         return Evidence()
-    asked = _only(table, questions.census)
     return Evidence(
-        census=take_census(cut, asked) if asked.columns else {},
+        census=_census(cut, _only(table, questions.census)),
         misfits=_misfits(cut, table, questions.fits),
         likeness=_likeness(questions, sealed, table, cut=cut, older=older, renamed=renamed)
         if older is not None and questions.pairs
@@ -48,6 +48,25 @@ def gather(
 
 def _only(table: SourceTable, names: Sequence[str]) -> SourceTable:
     return replace(table, columns=tuple(c for c in table.columns if c.name in names))
+
+
+def _census(cut: Cut, table: SourceTable) -> dict[str, ColumnCensus]:
+    """Take the census of a table's columns.
+
+    Those without a value are told by SQLite alone: most columns that are asked for stay empty, and
+    every week asks for them.
+    """
+    if not table.columns:
+        return {}
+    counts = ", ".join(f"count({quote(c.name)})" for c in table.columns)
+    with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
+        rows_there, *filled = connection.execute(
+            f"SELECT count(*), {counts} FROM main.{quote(table.name)}"
+        ).fetchone()
+    full = [c.name for c, count in zip(table.columns, filled, strict=True) if count]
+    found = take_census(cut, _only(table, full)) if full else {}
+    empty = ColumnCensus(nulls=rows_there, classes={}, fits={})
+    return {c.name: found.get(c.name, empty) for c in table.columns}
 
 
 def _misfits(cut: Cut, table: SourceTable, types: _Types) -> dict[str, dict[TargetType, int]]:
