@@ -6,9 +6,10 @@ from dataclasses import replace
 from migration_assets.errors import DriftError
 from migration_assets.mapping.evidence import ask, pair
 from migration_assets.mapping.evolution import Evolution, evolve
+from migration_assets.mapping.names import fold
 from migration_assets.mapping.overrides import check_columns
 from migration_assets.mapping.transform import of_inputs
-from migration_assets.model import Cut, SourceTable, TableMapping
+from migration_assets.model import Cut, SourceTable, TableMapping, TableOverride
 from migration_assets.settings import Settings
 from migration_assets.source.casts import check_casts
 from migration_assets.source.evidence import gather
@@ -32,7 +33,7 @@ def follow(
     renamed. Without `policies` no value is looked at on their account.
     """
     override = settings.override(table.name)
-    check_columns(override, table, gone=[column.name for column in base.columns])
+    check_columns(override, table, gone=_known_once(base, override))
     check_casts(table, override)
     before = _first_stage(base, table)
     questions = ask(before, table, override, policies=policies)
@@ -51,6 +52,16 @@ def follow(
         return evolution
     after = with_transform(cut, table, evolution.mapping) if evolution.changed else base
     return replace(evolution, base=base, mapping=after)
+
+
+def _known_once(base: TableMapping, override: TableOverride) -> set[str]:
+    """Return the columns that the settings may still name, though the source has them no more.
+
+    What was said of a column that was dropped or renamed must not stop the table the week after.
+    """
+    earlier = {c.renamed_from for c in override.columns.values() if c.renamed_from}
+    dropped = {name for name in override.columns if fold(name) in base.kept}
+    return {c.name for c in base.columns} | earlier | dropped
 
 
 def _first_stage(base: TableMapping, table: SourceTable) -> TableMapping:

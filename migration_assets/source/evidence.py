@@ -54,12 +54,25 @@ def gather(
 def _census(
     cut: Cut, table: SourceTable, names: Sequence[str], override: TableOverride
 ) -> dict[str, ColumnCensus]:
-    """Take the census of some columns; where there are casts, which may name any, of all."""
+    """Take the census of some columns; where there are casts, which may name any, of all.
+
+    Those without a value are told by SQLite alone: most columns that are asked for stay empty, and
+    every week asks for them.
+    """
     if not names:
         return {}
-    casts = any(override.column(name).cast for name in names)
-    found = take_census_for(cut, table if casts else _only(table, names), override)
-    return {name: found[name] for name in names}
+    if any(override.column(name).cast for name in names):
+        found = take_census_for(cut, table, override)
+        return {name: found[name] for name in names}
+    counts = ", ".join(f"count({quote(name)})" for name in names)
+    with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
+        rows_there, *filled = connection.execute(
+            f"SELECT count(*), {counts} FROM main.{quote(table.name)}"
+        ).fetchone()
+    full = [name for name, count in zip(names, filled, strict=True) if count]
+    found = take_census_for(cut, _only(table, full), override) if full else {}
+    empty = ColumnCensus(nulls=rows_there, classes={}, fits={})
+    return {name: found.get(name, empty) for name in names}
 
 
 def _only(table: SourceTable, names: Sequence[str]) -> SourceTable:

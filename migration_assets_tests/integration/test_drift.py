@@ -785,3 +785,22 @@ def test_a_dropped_table_stops_alone_and_keeps_its_rows(make_migration: MakeMigr
     found = standing.inspect(migration, "item")
     assert found is not None
     assert [f.what for f in found.schema.findings] == ["at the source: table item is gone"]
+
+
+def test_settings_of_columns_that_went_do_not_stop_the_weeks_after(
+    make_migration: MakeMigration,
+) -> None:
+    """A team that pinned its types drops one column and renames another twice."""
+    pinned = {name: {"type": kind} for name, kind in (("name", "text"), ("amount", "bigint"))}
+    migration = make_migration(ITEMS, tables={"item": {"columns": pinned}})
+    load_week(migration, 1)
+    change(migration, "ALTER TABLE item DROP COLUMN amount")
+    load_week(migration, 2)
+    change(migration, "ALTER TABLE item RENAME COLUMN name TO title")
+    load_week(telling(migration, columns=pinned | {"title": {"renamed_from": "name"}}), 3)
+    change(migration, "ALTER TABLE item RENAME COLUMN title TO heading")
+    twice = {"title": {"renamed_from": "name"}, "heading": {"renamed_from": "title"}}
+    for number in (4, 5):
+        load_week(telling(migration, columns=pinned | twice), number)
+    assert mapping_of(migration, "item").column("heading").type.sql == "text"
+    assert_equal(migration, "item", extra_columns=["amount"])

@@ -97,6 +97,7 @@ class Life:
             former, name = drift.renamed
             self.columns[name] = {"renamed_from": former}
             load_week(self.migration, week)
+            self.columns.pop(former, None)
         elif drift is not None and drift.renamed is not None:
             self.gone.append(drift.renamed[0])  # another column, as far as its values tell
         if drift is not None and drift.dropped:
