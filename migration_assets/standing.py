@@ -8,7 +8,13 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, LiteralString, NamedTuple
 
-from migration_assets.errors import MigrationError, SettingsError, StateError, TransientError
+from migration_assets.errors import (
+    MigrationError,
+    SettingsError,
+    StateError,
+    TransformError,
+    TransientError,
+)
 from migration_assets.evolving import follow
 from migration_assets.findings import (
     Difference,
@@ -78,7 +84,12 @@ def _follow(
         except StateError:
             return None
 
-    return follow(migration.settings, base, table, cut, older=older, policies=False)
+    try:
+        return follow(migration.settings, base, table, cut, older=older, policies=False)
+    except (SettingsError, TransformError) as error:
+        # What stands can be proved whatever the settings say; the next load is what stops.
+        wrong = Finding(what=f"{error.where}: {error.what}", to_do=error.hint or error.expected)
+        return Evolution(base=base, mapping=base, unsafe=(wrong,))
 
 
 def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date]) -> Status:

@@ -35,12 +35,19 @@ _TRIED = "tried by migration_assets"  # not a name that a table of the source ha
 
 def make_table(connection: Connection, mapping: TableMapping, table: SourceTable) -> TableMapping:
     """Make the table for rows that are staged; return its mapping without what was refused."""
-    refused = refused_columns(connection, mapping, table)
-    taken = objects.without(mapping, refused)
-    refused += _differing(connection, taken, table)
-    mapping = sealed(objects.without(mapping, refused)) if refused else mapping
+    mapping = as_taken(connection, mapping, table)
     connection.execute(ddl.create_table(mapping))
     return mapping
+
+
+def as_taken(connection: Connection, mapping: TableMapping, table: SourceTable) -> TableMapping:
+    """Return the mapping without the defaults and generated columns that the server refuses.
+
+    Nor such columns whose expression doesn't give what the staged rows have.
+    """
+    refused = refused_columns(connection, mapping, table)
+    refused += differing_columns(connection, objects.without(mapping, refused), table)
+    return sealed(objects.without(mapping, refused)) if refused else mapping
 
 
 def make_indexes(connection: Connection, mapping: TableMapping, table: SourceTable) -> TableMapping:
@@ -104,7 +111,7 @@ def _plain(column: ColumnMapping) -> ColumnMapping:
     return replace(column, default="", generated="", identity=False)
 
 
-def _differing(
+def differing_columns(
     connection: Connection, mapping: TableMapping, table: SourceTable
 ) -> list[DeferredObject]:
     """Return the generated columns whose expression gives other values than the source has."""

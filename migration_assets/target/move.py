@@ -30,8 +30,6 @@ from migration_assets.findings import (
     Proof,
     RoundTrip,
 )
-from migration_assets.mapping.document import sealed
-from migration_assets.mapping.objects import without
 from migration_assets.model import (
     Cut,
     Delta,
@@ -53,7 +51,7 @@ from migration_assets.target.connection import (
     translated,
 )
 from migration_assets.target.identity import restart_identity
-from migration_assets.target.making import make_indexes, make_table, refused_columns
+from migration_assets.target.making import as_taken, differing_columns, make_indexes, make_table
 from migration_assets.target.present import HINT, read_present
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
@@ -192,8 +190,30 @@ def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
     )
     staging.stage(connection, mapping, delta, delta_files.row_batches(delta))
     step.at("staged")
+    _refuse_other_values(connection, step, present)
     displaced = _guard_foreign_rows(connection, step)
     return changes.apply(connection, mapping, delta, present), displaced
+
+
+def _refuse_other_values(connection: Connection, step: Step, present: ddl.TargetTable) -> None:
+    """Stop for generated columns that would give staged rows other values than the source."""
+    columns = tuple(
+        c if c.target in present.generated else replace(c, generated="")
+        for c in step.mapping.columns
+    )
+    found = differing_columns(connection, replace(step.mapping, columns=columns), step.table)
+    if not found:
+        return
+    plain = sql.SQL(", ").join(
+        [sql.SQL("ALTER COLUMN {} DROP EXPRESSION").format(sql.Identifier(o.name)) for o in found]
+    )
+    statement = sql.SQL("ALTER TABLE {} {}").format(ddl.table_name(step.mapping), plain)
+    raise TargetError(
+        what="; ".join(f"generated column {o.name} {o.problem}" for o in found),
+        where=step.where,
+        expected="the source's value of every row; nothing was changed",
+        hint=f"`{statement.as_string(None)}` makes it a plain column, which loads write again",
+    )
 
 
 def _exists(connection: Connection, mapping: TableMapping) -> str:
@@ -214,12 +234,10 @@ def _remap(
     delta = step.delta
     present = _present(connection, step)
     _check_whole(step)
-    refused = refused_columns(connection, step.mapping, step.table)
-    if refused:
-        remapping = replace(remapping, newer=sealed(without(remapping.newer, refused)))
-    mapping = remapping.newer
     remap.refuse_taken_names(remapping, present, step.where)
-    staging.stage(connection, mapping, delta, delta_files.row_batches(delta))
+    staging.stage(connection, step.mapping, delta, delta_files.row_batches(delta))
+    mapping = as_taken(connection, step.mapping, step.table)
+    remapping = replace(remapping, newer=mapping)
     step.at("staged")
     connection.execute(
         sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(ddl.table_name(mapping))

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from migration_assets import standing, step
+from migration_assets.errors import TargetError
 from migration_assets.model import DeferredObject
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
@@ -423,3 +424,41 @@ def schema_findings(migration: Migration) -> list[tuple[str, str]]:
     found = standing.inspect(migration, "t")
     assert found is not None
     return [(f.what, f.to_do) for f in found.schema.findings]
+
+
+KINDS = """
+CREATE TABLE t (id INTEGER PRIMARY KEY, a DATE, n INTEGER, g TEXT AS (typeof(a)) STORED);
+INSERT INTO t VALUES (1, 'soon', 1), (2, 'later', 2), (3, 7, 'x');
+"""
+WHOLE = {"t": {"columns": {"n": {"type": "bigint"}}}}
+
+
+def test_a_value_that_an_expression_does_not_give_stops_the_step_with_the_way_out(
+    make_migration: MakeMigration,
+) -> None:
+    """The column's number stands as text there; what it was at the source is another word."""
+    migration = make_migration(KINDS, tables=WHOLE)
+    kept = load_week(migration, 1)["t"]
+    assert kept.mapping.column("g").generated
+    change(migration, "INSERT INTO t (id, a) VALUES (4, 8)")
+    error = run_week(migration, 2)["t"]
+    assert isinstance(error, TargetError)
+    assert error.what == "generated column g gives another value in 1 rows"
+    write_on_target(migration, error.hint.split("`")[1])
+    load_week(migration, 2)
+    assert_equal(migration)
+
+
+def test_a_move_between_mappings_makes_such_a_column_a_plain_one(
+    make_migration: MakeMigration,
+) -> None:
+    """Its rows are all compared there, also those that stood in quarantine before."""
+    migration = make_migration(KINDS, tables=WHOLE)
+    load_week(migration, 1)
+    change(migration, "ALTER TABLE t ADD COLUMN more TEXT", "UPDATE t SET n = 3 WHERE id = 3")
+    moved = load_week(migration, 2)["t"]
+    assert moved.proof.quarantined_rows == 0
+    (listed,) = [o for o in moved.mapping.deferred if o.kind == "generated"]
+    assert listed.problem == "gives another value in 1 rows"
+    assert_equal(migration)
+    assert load_week(migration, 3)["t"].changes == ()
