@@ -13,7 +13,7 @@ from migration_assets.mapping.affinity import affinity_of
 from migration_assets.mapping.expressions import misspelt
 from migration_assets.model import Cut, RawRow, SourceTable, TableOverride
 from migration_assets.source.connection import quote
-from migration_assets.source.reader import cast_rows, rows
+from migration_assets.source.reader import cast_rows, room_for_casts, rows
 
 _A_CAST = "an expression over the columns of one row, such as `round(price * 100)`"
 
@@ -21,8 +21,17 @@ _A_CAST = "an expression over the columns of one row, such as `round(price * 100
 def check_casts(table: SourceTable, override: TableOverride) -> None:
     """Raise `SettingsError` for a cast that SQLite does not understand, or that isn't row by row.
 
-    It is tried on an empty table of the same columns.
+    It is tried on an empty table of the same columns. All of them together have to be one row.
     """
+    casts = sum(column.cast is not None for column in override.columns.values())
+    most = room_for_casts(table)
+    if casts > most:
+        raise SettingsError(
+            what=f"{casts} casts of table {table.name} are too many for one row of SQLite's",
+            where=override.where("columns"),
+            expected=f"at most {most} beside its {len(table.columns)} columns",
+            hint="leave some of them to a `transform`",
+        )
     for name, column in override.columns.items():
         if column.cast is None:
             continue

@@ -30,7 +30,7 @@ from migration_assets.model import (
 from migration_assets.source.conditions import differs, prepare
 from migration_assets.source.connection import open_cut, quote, translated
 from migration_assets.source.multiset import changed_copies
-from migration_assets.source.reader import RowReader, encoding_in, fitted_rows
+from migration_assets.source.reader import RESULT_COLUMNS, RowReader, encoding_in, fitted_rows
 from migration_assets.source.recoded import changed_rows
 from migration_assets.source.unique import require_unique_key
 from migration_assets.verify.digest import RowHasher
@@ -38,9 +38,6 @@ from migration_assets.verify.digest import RowHasher
 Step: TypeAlias = Change | Misfit
 _Pair: TypeAlias = tuple[RawRow | None, RawRow | None]  # of the older and the newer cut
 _Fitted: TypeAlias = tuple[RawRow, FittedRow] | None
-
-# SQLITE_MAX_COLUMN of every distribution's build: what one result may hold
-_RESULT_COLUMNS = 2000
 
 
 def everything(cut: Cut, table: SourceTable, mapping: TableMapping) -> Iterator[Step]:
@@ -111,7 +108,7 @@ def _changed(
     """Yield the rows that are new or changed, with the older row of the same key, if any."""
     width = reader.width
     first = mapping.key_positions[0]
-    if 2 * width > _RESULT_COLUMNS:
+    if 2 * width > RESULT_COLUMNS:
         yield from _changed_apart(table, mapping, reader)
         return
     for result in connection.execute(_changed_sql(table, mapping, reader, "n", "o")):

@@ -28,7 +28,8 @@ from migration_assets.source.connection import encoding_of, open_cut, quote, tra
 # what was read of one stays true; a damaged file is noticed by `cut.check`, whoever reads it.
 _REMEMBERED_CUTS = 4
 _LAST_KEY = 2**63 - 1
-
+# SQLITE_MAX_COLUMN of every distribution's build: what one result may hold
+RESULT_COLUMNS = 2000
 
 # Where SQLite converts UTF-16 to UTF-8, a lone surrogate becomes U+FFFD without a word. So text of
 # such a database is read as its own bytes, beside marks that tell it from a blob.
@@ -83,6 +84,11 @@ class RowReader:
             except UnicodeDecodeError:
                 values[place] = UndecodableText(raw, self._encoding)
         return tuple(values)
+
+
+def room_for_casts(table: SourceTable) -> int:
+    """Return how many casts one result holds beside the table's columns, whatever its encoding."""
+    return RESULT_COLUMNS * _MARKS // (_MARKS + 1) - len(table.columns)
 
 
 def _cast(expression: str, table: SourceTable, alias: str) -> str:

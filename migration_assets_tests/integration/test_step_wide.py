@@ -1,8 +1,16 @@
 """Wide tables: up to PostgreSQL's own limits, and a clear stop beyond each of them."""
 
+from pathlib import Path
+
 import pytest
 
-from migration_assets.errors import GuardError, MigrationError, TargetError, UnsupportedError
+from migration_assets.errors import (
+    GuardError,
+    MigrationError,
+    SettingsError,
+    TargetError,
+    UnsupportedError,
+)
 from migration_assets.findings import Moved
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
@@ -11,6 +19,7 @@ from migration_assets_tests.fixtures_migration import (
     assert_proved,
     change,
     load_week,
+    migration_of,
     run_week,
     snapshot,
     write_on_target,
@@ -78,6 +87,32 @@ def test_a_table_wider_than_postgresql_is_refused_before_anything_is_loaded(
     assert "wide" not in snapshot(migration)
 
 
+def test_more_casts_than_a_row_has_room_for_are_refused_before_anything_is_loaded(
+    make_migration: MakeMigration,
+) -> None:
+    """A result of SQLite's holds 2,000 columns, those of text in UTF-16 some marks beside them."""
+
+    def casting(count: int) -> dict[str, object]:
+        casts = {f"c{i}": {"cast": f"c{i} || 'ü'"} for i in range(1, count + 1)}
+        return {"tables": {"wide": {"columns": casts}}}
+
+    schema = f"PRAGMA encoding = 'UTF-16le'; {wide(1000, 'INTEGER PRIMARY KEY')}"
+    migration = make_migration(schema, **casting(967))
+    change(migration, row(1000, 1, "v"))
+    load_week(migration, 1)
+    change(migration, "UPDATE wide SET c1 = 'w'")
+    load_week(migration, 2)
+    assert_proved(migration, "wide")
+    fields = migration.settings
+    more = migration_of(
+        Path(fields.source), Path(fields.state), migration.target.url, **casting(968)
+    )
+    error = run_week(more, 3)["wide"]
+    assert isinstance(error, SettingsError)
+    assert "968 casts of table wide are too many" in error.what
+    assert "at most 967 beside its 1000 columns" in error.expected
+
+
 @pytest.mark.parametrize("declared", ["INTEGER", "TEXT"])
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_row_longer_than_a_page_of_postgresql_stops_its_table(
@@ -106,10 +141,14 @@ def test_a_row_longer_than_a_page_of_postgresql_stops_its_table(
 
 def test_a_value_too_long_for_an_index_says_so(make_migration: MakeMigration) -> None:
     """The other limit of that kind: an index entry of PostgreSQL ends at a third of a page."""
-    migration = make_migration(
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT);CREATE INDEX i ON t (v);"
-    )
-    change(migration, "INSERT INTO t SELECT 1, hex(randomblob(9000))")
-    error = run_week(migration, 1)["t"]
+    schema = "CREATE TABLE {0} (id INTEGER PRIMARY KEY, v TEXT); CREATE INDEX i{0} ON {0} (v);"
+    migration = make_migration(schema.format("t") + schema.format("u"))
+    long = "INSERT INTO {} SELECT 1, hex(randomblob(9000))"
+    change(migration, long.format("u"))
+    (listed,) = load_week(migration, 1)["u"].mapping.deferred
+    assert (listed.kind, listed.name) == ("index", "u_v_idx")
+    assert "index row requires" in listed.problem
+    change(migration, long.format("t"))
+    error = run_week(migration, 2)["t"]
     assert isinstance(error, MigrationError)
     assert "index" in error.hint
