@@ -1,6 +1,6 @@
 """How a table's sealed mapping follows its cut, with what settings and cuts say of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from migration_assets.errors import DriftError
@@ -8,6 +8,7 @@ from migration_assets.mapping.evidence import ask, pair
 from migration_assets.mapping.evolution import Evolution, evolve
 from migration_assets.mapping.names import fold
 from migration_assets.mapping.overrides import check_columns
+from migration_assets.mapping.statements import fold_name
 from migration_assets.mapping.transform import of_inputs
 from migration_assets.model import Cut, SourceTable, TableMapping, TableOverride
 from migration_assets.settings import Settings
@@ -35,7 +36,8 @@ def follow(
     override = settings.override(table.name)
     check_columns(override, table, gone=_known_once(base, table, override))
     check_casts(table, override)
-    before = _first_stage(base, table)
+    renamed = pair(base, table, override).renamed
+    before = _first_stage(base, table, renamed)
     questions = ask(before, table, override, policies=policies)
     evidence = gather(
         questions,
@@ -43,7 +45,7 @@ def follow(
         table,
         cut=cut,
         older=older() if questions.pairs else None,
-        renamed=pair(before, table, override).renamed,
+        renamed=renamed,
         override=override,
     )
     names = names_in(cut, settings.targets)[table.name]
@@ -60,21 +62,23 @@ def _known_once(base: TableMapping, table: SourceTable, override: TableOverride)
     What was said of a column that was dropped or renamed must not stop the table the week after.
     Of one that only changed its case it would be forgotten in silence, so there it does.
     """
-    there = {fold(c.name) for c in table.columns}
+    there = {fold_name(c.name) for c in table.columns}
     earlier = {c.renamed_from for c in override.columns.values() if c.renamed_from}
     dropped = {name for name in override.columns if fold(name) in base.kept}
-    known = {c.name for c in base.columns if fold(c.name) not in there}
+    known = {c.name for c in base.columns if fold_name(c.name) not in there}
     return known | earlier | dropped
 
 
-def _first_stage(base: TableMapping, table: SourceTable) -> TableMapping:
+def _first_stage(
+    base: TableMapping, table: SourceTable, renamed: Mapping[str, str]
+) -> TableMapping:
     """Return a mapping as it was before its transform: that is what follows the table.
 
     What the transform makes of columns that are NOT NULL may be NULL, so that is no drift.
     """
     if not base.transform:
         return base
-    required = {c.name for c in table.columns if c.not_null}
+    required = {renamed.get(c.name, c.name) for c in table.columns if c.not_null}
     inputs = of_inputs(base)
     columns = (replace(c, not_null=c.not_null or c.name in required) for c in inputs.columns)
     return replace(inputs, columns=tuple(columns), transform=base.transform)

@@ -14,6 +14,7 @@ from migration_assets.mapping.evidence import (
 from migration_assets.mapping.names import column_name
 from migration_assets.mapping.overrides import wanted_type
 from migration_assets.mapping.propose import map_column, promised
+from migration_assets.mapping.statements import fold_name
 from migration_assets.mapping.types import KEY_KINDS
 from migration_assets.model import (
     ColumnCensus,
@@ -64,8 +65,10 @@ def _added(
 def _renamed(
     drift: Drift, old: ColumnMapping, found: ColumnMapping, taken: Collection[str]
 ) -> ColumnMapping:
-    others = [name for name in taken if name != old.target]
     drift.say(f"column {found.name} was called {old.name}")
+    if fold_name(found.name) == fold_name(old.name):
+        return found  # to SQL it is the same name, whose hash may be in the target's
+    others = [name for name in taken if name != old.target]
     return replace(found, target=column_name(found.name, others))
 
 

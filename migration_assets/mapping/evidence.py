@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from migration_assets.mapping.affinity import affinity_of
 from migration_assets.mapping.encodings import OPEN
-from migration_assets.mapping.names import fold
+from migration_assets.mapping.statements import fold_name
 from migration_assets.mapping.types import KEY_KINDS, ladder, parse
 from migration_assets.model import (
     Affinity,
@@ -112,7 +112,7 @@ def pair(sealed: TableMapping, table: SourceTable, override: TableOverride) -> P
     for name in new:
         told = override.column(name).renamed_from
         if told is None:
-            told = next((g for g in gone if fold(g) == fold(name)), "")
+            told = next((g for g in gone if fold_name(g) == fold_name(name)), "")
         elif told and told not in gone:
             doubtful.append(
                 f"`renamed_from: {told}` of column {name}: no such column of the table is gone"

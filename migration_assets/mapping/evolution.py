@@ -274,4 +274,6 @@ def _indexes(drift: Drift, wanted: Sequence[IndexMapping]) -> tuple[IndexMapping
 
 
 def _described(index: IndexMapping) -> str:
-    return f"{'UNIQUE ' if index.unique else ''}({', '.join(index.columns)})"
+    named = [f"{c} NOCASE" if c in index.nocase else c for c in index.columns]
+    members = index.definition or f"({', '.join(named)})"
+    return f"{'UNIQUE ' if index.unique else ''}{members}"

@@ -278,6 +278,27 @@ def test_a_name_in_another_case_is_the_same_name(make_migration: MakeMigration) 
     assert (entry["kind"], entry["ddl"]) == ("schema", [])
 
 
+def test_a_name_in_another_case_keeps_the_name_that_it_was_given(
+    make_migration: MakeMigration,
+) -> None:
+    """One that carries a hash of the whole name, since it is too long or was taken."""
+    long = "n" * 70
+    migration = make_migration(ITEMS)
+    load_week(migration, 1)
+    change(migration, "ALTER TABLE item DROP COLUMN name")
+    load_week(migration, 2)
+    change(migration, *(f"ALTER TABLE item ADD COLUMN {name}" for name in ("name", long)))
+    load_week(migration, 3)
+    before = types_on_target(migration)
+    for name in ("name", long):
+        change(migration, f"ALTER TABLE item RENAME COLUMN {name} TO {name.upper()}")
+    load_week(migration, 4)
+    entry = last_entry(migration)
+    assert (entry["kind"], entry["ddl"]) == ("schema", [])
+    assert types_on_target(migration) == before
+    assert_proved(migration, "item")
+
+
 def test_a_renamed_key_is_carried_when_confirmed(make_migration: MakeMigration) -> None:
     """Both that it is the key and that it is the same column are one confirmation."""
     migration = make_migration(ITEMS)
@@ -479,17 +500,26 @@ def indexes(migration: Migration) -> list[str]:
 def test_indexes_come_and_go(make_migration: MakeMigration) -> None:
     """Plain, unique, folded; those that stay keep their names."""
     migration = make_migration(
-        ITEMS + "CREATE INDEX by_name ON item (name); CREATE INDEX by_amount ON item (amount);"
+        ITEMS
+        + "CREATE INDEX by_name ON item (name); CREATE INDEX by_amount ON item (amount);"
+        + "CREATE INDEX by_length ON item (length(name))"
     )
     load_week(migration, 1)
     change(
         migration,
         "DROP INDEX by_amount",
+        "DROP INDEX by_length",
         "CREATE UNIQUE INDEX by_name_too ON item (name COLLATE NOCASE)",
         "CREATE UNIQUE INDEX by_both ON item (amount, name)",
     )
     entry = carried(migration, 2)
-    assert len(entry["ddl"]) == 3
+    assert len(entry["ddl"]) == 4
+    assert sorted(entry["changes"]) == [
+        'index ((pg_catalog.length("name")::bigint)) is gone',
+        "index (amount) is gone",
+        "index UNIQUE (amount, name) is new",
+        "index UNIQUE (name NOCASE) is new",
+    ]
     assert indexes(migration) == [
         "CREATE INDEX ON public.item USING btree (name)",
         "CREATE UNIQUE INDEX ON public.item USING btree (amount, name)",

@@ -42,6 +42,15 @@ def load_first(make_migration: MakeMigration, function: str, schema: str = ITEMS
     return migration
 
 
+def test_a_column_that_was_renamed_is_all_that_changed(make_migration: MakeMigration) -> None:
+    """What the transform need not promise of it, the source did before and does still."""
+    migration = load_first(make_migration, "same")
+    change(migration, "ALTER TABLE item RENAME COLUMN at TO AT")
+    moved = load_week(migration, 2)["item"]
+    assert moved.changes == ("column AT was called at",)
+    assert_proved(migration, "item")
+
+
 @pytest.mark.parametrize("schema", [ITEMS, LINES])
 def test_a_table_with_a_transform_lives_through_its_weeks(
     make_migration: MakeMigration, schema: str
