@@ -34,7 +34,8 @@ def follow(
     renamed. Without `policies` no value is looked at on their account.
     """
     override = settings.override(table.name)
-    check_columns(override, table, gone=_known_once(base, table, override))
+    mapped = {c.name for c in base.columns}
+    check_columns(override, table, gone=_known_once(base, table, override), mapped=mapped)
     check_casts(table, override)
     renamed = pair(base, table, override).renamed
     before = _first_stage(base, table, renamed)

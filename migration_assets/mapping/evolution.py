@@ -101,8 +101,12 @@ def _say_what_is_left(drift: Drift, after: TableMapping) -> None:
     """Name what no rule has named."""
     if drift.changes or drift.unsafe:
         return
-    order = [c.name for c in drift.base.columns] != [c.name for c in after.columns]
-    drift.say("the order of the columns" if order else "how the columns are described")
+    if [c.name for c in drift.base.columns] != [c.name for c in after.columns]:
+        drift.say("the order of the columns")
+    elif drift.base.deferred != after.deferred:
+        drift.say("what waits for the cutover, or can't be made")
+    else:
+        drift.say("how the columns are described")
 
 
 def _check_settings(drift: Drift) -> None:

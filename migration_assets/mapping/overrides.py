@@ -64,10 +64,15 @@ def _check_targets(overrides: Mapping[str, TableOverride], names: Collection[str
 
 
 def check_columns(
-    override: TableOverride, table: SourceTable, *, gone: Collection[str] = ()
+    override: TableOverride,
+    table: SourceTable,
+    *,
+    gone: Collection[str] = (),
+    mapped: Collection[str] = (),
 ) -> None:
     """Make sure that every column named is one of the table's, or of those that are `gone`.
 
+    Those that are `mapped` by now were renamed in an earlier week: their older name is free again.
     Raises `SettingsError`.
     """
     names = [column.name for column in table.columns]
@@ -82,7 +87,7 @@ def check_columns(
                 hint=_meant(name, names) or "spell it as the source does, or remove it",
             )
     for name, column in override.columns.items():
-        if column.renamed_from in names:
+        if column.renamed_from in names and name not in mapped:
             raise SettingsError(
                 what=f"column {name} of table {table.name} can't have been called"
                 f" {column.renamed_from}: that column is there",

@@ -243,6 +243,27 @@ def test_a_renamed_column_is_proposed_and_carried_when_confirmed(
     assert carried(migration, 5)["kind"] == "load", "and may go"
 
 
+def test_the_older_name_of_a_column_may_be_given_to_another(make_migration: MakeMigration) -> None:
+    """What was confirmed once may stay in the settings; who refers to it says the new name."""
+    refers = "CREATE TABLE part (id INTEGER PRIMARY KEY, of TEXT REFERENCES item (name));"
+    unique = "CREATE UNIQUE INDEX by_name ON item (name);"
+    migration = make_migration(ITEMS + unique + refers)
+    load_week(migration, 1)
+    change(migration, "ALTER TABLE item RENAME COLUMN name TO title")
+    migration = telling(migration, columns=columns(title={"renamed_from": "name"}))
+    load_week(migration, 2)
+    assert last_entry(migration, "part")["changes"] == [
+        "what waits for the cutover, or can't be made"
+    ]
+    change(
+        migration,
+        "ALTER TABLE item ADD COLUMN name TEXT",
+        "UPDATE item SET name = 'another ' || id",
+    )
+    assert carried(migration, 3)["changes"] == ["column name is new: text"]
+    assert carried(migration, 4)["kind"] == "load"
+
+
 def test_a_rename_that_is_denied_is_a_dropped_and_an_added_column(
     make_migration: MakeMigration,
 ) -> None:
