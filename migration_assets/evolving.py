@@ -15,6 +15,7 @@ from migration_assets.settings import Settings
 from migration_assets.source.casts import check_casts
 from migration_assets.source.evidence import gather
 from migration_assets.source.reader import names_in, with_transform
+from migration_assets.source.unique import require_said_key
 
 
 def follow(
@@ -51,6 +52,8 @@ def follow(
     )
     names = names_in(cut, settings.targets)[table.name]
     evolution = evolve(before, table, names=names, override=override, evidence=evidence)
+    if override.key and evolution.mapping.key != before.key and not evolution.unsafe:
+        require_said_key(cut, table, evolution.mapping, override)
     if not (base.transform or evolution.mapping.transform):
         return evolution
     after = with_transform(cut, table, evolution.mapping) if evolution.changed else base

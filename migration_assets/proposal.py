@@ -1,6 +1,5 @@
 """The mapping that a table will have by its first load: census and settings, checked together."""
 
-from migration_assets.errors import SettingsError, UnsupportedError
 from migration_assets.mapping.overrides import check_columns, check_tables
 from migration_assets.mapping.propose import propose
 from migration_assets.model import ColumnCensus, Cut, SourceTable, TableMapping
@@ -8,7 +7,7 @@ from migration_assets.settings import Settings
 from migration_assets.source.casts import check_casts
 from migration_assets.source.chosen import take_census_for
 from migration_assets.source.reader import catalog_in, names_in, with_transform
-from migration_assets.source.unique import require_unique_key
+from migration_assets.source.unique import require_said_key
 
 
 def propose_for(
@@ -33,13 +32,5 @@ def propose_for(
     )
     mapping = with_transform(cut, table, mapping)
     if override.key:
-        try:
-            require_unique_key(cut, table, mapping)
-        except UnsupportedError as error:
-            raise SettingsError(
-                what=f"table {table.name}: {error.what}",
-                where=override.where("key"),
-                expected="columns that together tell every row from the others",
-                hint="name more columns, or `key: []` for rows without a key",
-            ) from error
+        require_said_key(cut, table, mapping, override)
     return mapping, census

@@ -4,11 +4,12 @@ The key was unique when its mapping was sealed, by the source's own declaration.
 may have dropped that since, and then two rows may share a key, of which the target can hold one.
 """
 
-from migration_assets.errors import UnsupportedError
+from migration_assets.errors import SettingsError, UnsupportedError
 from migration_assets.model import (
     Cut,
     SourceTable,
     TableMapping,
+    TableOverride,
 )
 from migration_assets.source.connection import open_cut, quote, translated
 
@@ -36,6 +37,34 @@ def require_unique_key(cut: Cut, table: SourceTable, mapping: TableMapping) -> N
             where=f"table {table.name}, week {cut.week}",
             expected="a key that is unique, as it was declared when the table was first loaded",
             hint="mend these rows at the source, or leave the table out with `exclude`",
+        )
+
+
+def require_said_key(
+    cut: Cut, table: SourceTable, mapping: TableMapping, override: TableOverride
+) -> None:
+    """Raise `SettingsError` where the key that the settings say doesn't tell all rows apart.
+
+    To be asked when a table gets that key: a row that loses its key later is quarantined.
+    """
+    if not mapping.key:
+        return
+    missing = " OR ".join(f"{quote(name)} IS NULL" for name in mapping.key)
+    with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):
+        (nulls,) = connection.execute(
+            f"SELECT count(*) FROM main.{quote(table.name)} WHERE {missing}"
+        ).fetchone()
+    problem = f"{nulls} rows have NULL in their key ({', '.join(mapping.key)})" if nulls else ""
+    try:
+        require_unique_key(cut, table, mapping)
+    except UnsupportedError as error:
+        problem = problem or error.what
+    if problem:
+        raise SettingsError(
+            what=f"table {table.name}: {problem}",
+            where=override.where("key"),
+            expected="columns that together tell every row from the others",
+            hint="name more columns, or `key: []` for rows without a key",
         )
 
 

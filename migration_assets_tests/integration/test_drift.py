@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from migration_assets import standing, step
-from migration_assets.errors import DriftError, MigrationError, TargetError
+from migration_assets.errors import DriftError, MigrationError, SettingsError, TargetError
 from migration_assets.findings import Outcome
 from migration_assets.model import Kind, Policy
 from migration_assets.step import Migration
@@ -592,6 +592,25 @@ def test_another_key_waits_for_a_word(make_migration: MakeMigration) -> None:
     assert target_rows(migration, "SELECT count(*) FROM item WHERE ours = id") == [(4,)]
     change(migration, "INSERT INTO item VALUES (1, 'z', 1)")
     assert carried(migration, 4, "ours")["kind"] == "load"
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        ("amount", "1 rows have NULL in their key (amount)"),
+        ("kind", "1 keys (kind) stand in more than one row"),
+    ],
+)
+def test_a_key_that_does_not_tell_rows_apart_is_refused(
+    make_migration: MakeMigration, column: str, why: str
+) -> None:
+    """As at a first load: no row is quarantined for a key that somebody wrote into the settings."""
+    migration = make_migration(ITEMS + "ALTER TABLE item ADD COLUMN kind TEXT DEFAULT 'k';")
+    load_week(migration, 1)
+    error = run_week(telling(migration, key=[column]), 2)["item"]
+    assert isinstance(error, SettingsError)
+    assert why in error.what
+    assert "`key: []`" in error.hint
 
 
 def test_the_new_key_finds_rows_that_the_older_one_no_longer_tells_apart(
