@@ -182,14 +182,6 @@ def refused_index(
     )
 
 
-def is_plain(index: IndexMapping) -> bool:
-    """Tell whether an index is over the values of its columns, in all rows."""
-    if not index.definition:
-        return not index.nocase
-    written = parse_index(f"INDEX ON t {index.definition}")
-    return written is not None and not written.predicate and all(m.column for m in written.members)
-
-
 def _definition(mapping: TableMapping, index: IndexMapping) -> str:
     if index.definition:
         return index.definition

@@ -23,7 +23,7 @@ from migration_assets.model import (
 from migration_assets.source.connection import quote
 from migration_assets.state import State
 
-_VIRTUAL_OR_STORED = (2, 3)  # `hidden` of generated columns, PRAGMA table_xinfo
+GENERATED = (2, 3)  # `hidden` of generated columns, PRAGMA table_xinfo
 _HIDDEN = 1
 _COLLATIONS = frozenset({"BINARY", "NOCASE", "RTRIM"})
 _CONTENT = "_content"  # where a full-text table keeps its rows, unless it is told another place
@@ -158,8 +158,8 @@ def _read_table(
             declared=declared,
             not_null=bool(not_null) or (without_rowid and key > 0),
             key=key,
-            generated=hidden in _VIRTUAL_OR_STORED,
-            default="" if default is None or hidden in _VIRTUAL_OR_STORED else str(default),
+            generated=hidden in GENERATED,
+            default="" if default is None or hidden in GENERATED else str(default),
             expression=said.expressions.get(fold_name(column), ""),
             collation=said.collations.get(fold_name(column), "").replace("BINARY", ""),
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 from migration_assets.errors import SourceBusyError, SourceError, StateError
 from migration_assets.model import Catalog, Cut
-from migration_assets.source.catalog import read_catalog
+from migration_assets.source.catalog import GENERATED, read_catalog
 from migration_assets.source.connection import open_source, quote, translated
 from migration_assets.state import State, no_room, refusal, sha256_of
 
@@ -39,7 +39,6 @@ _MANIFEST = "manifest.json"
 # megabytes; the check of a finished copy gives none, and takes minutes for one of 100 GB.
 _CUT_PATIENCE = 1800.0
 _EVERY_COMPLAINT = 2**31 - 1
-_GENERATED = (2, 3)  # `hidden` of generated columns, PRAGMA table_xinfo
 # What a STRICT table's columns hold: https://sqlite.org/stricttables.html
 _STRICT_CLASSES = {
     "INT": "integer",
@@ -257,7 +256,7 @@ def _doubtful(copy: sqlite3.Connection) -> dict[str, list[str]]:
         " WHERE t.schema = 'main' AND t.type = 'table' AND (t.wr OR t.strict)"
     ).fetchall()
     for table, column, declared, without_rowid, strict, hidden in columns:
-        generated = hidden in _GENERATED
+        generated = hidden in GENERATED
         rows = f"SELECT 1 FROM main.{quote(table)} WHERE typeof({quote(column)})"
         if without_rowid:
             found.setdefault(f"NULL value in {table}.{column}", []).append(f"{rows} = 'null'")

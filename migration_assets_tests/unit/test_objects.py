@@ -9,7 +9,6 @@ from migration_assets.mapping.document import dumps, loads
 from migration_assets.mapping.names import allocate
 from migration_assets.mapping.objects import (
     as_sealed,
-    is_plain,
     length_limit,
     refused_default,
     refused_generated,
@@ -101,25 +100,6 @@ def test_an_index_whose_statement_is_unknown_is_listed(
     assert [(o.kind, o.original, o.problem) for o in found.deferred] == [
         ("index", "x", "a partial index")
     ]
-
-
-def test_a_foreign_key_may_refer_to_an_index_over_plain_columns(tmp_path: Path) -> None:
-    """Downwards too; not to a partial or folded one, or one over an expression."""
-    schema = """
-    CREATE TABLE t (a INTEGER, b TEXT COLLATE NOCASE);
-    CREATE UNIQUE INDEX plain ON t (a);
-    CREATE UNIQUE INDEX down ON t (a DESC);
-    CREATE UNIQUE INDEX folded ON t (b);
-    CREATE UNIQUE INDEX some ON t (a) WHERE b IS NULL;
-    CREATE UNIQUE INDEX sum ON t (a + 1);
-    """
-    mapping = proposed(as_cut(make(tmp_path / "app.sqlite", schema)))
-    found = {
-        index.original.split(" ")[3]: is_plain(index) for index in mapping.indexes if index.original
-    }
-    assert found == {"down": True, "some": False, "sum": False}
-    plain = {i.columns: is_plain(i) for i in mapping.indexes if not i.original}
-    assert plain == {("a",): True, ("b",): False}
 
 
 @pytest.mark.parametrize(
