@@ -31,7 +31,7 @@ def test_values_of_100_mb_arrive_and_are_proved(make_migration: MakeMigration) -
         lock_timeout=300.0,
         quarantine_rows=1,
     )
-    rows = [(number, TEXT, BLOB, 1) for number in range(3)]
+    rows = [(number, TEXT, BLOB, 1) for number in (1, 2)]
     change(migration, *(("INSERT INTO t VALUES (?, ?, ?, ?)", row) for row in rows))
     load_week(migration, 1)
     change(
@@ -42,7 +42,7 @@ def test_values_of_100_mb_arrive_and_are_proved(make_migration: MakeMigration) -
     load_week(migration, 2)
     assert_proved(migration, "t")
     found = target_rows(migration, "SELECT id, length(a), length(b) FROM t ORDER BY id")
-    assert found == [(0, len(TEXT), len(BLOB)), (1, len(TEXT) + 1, len(BLOB))]
+    assert found == [(1, len(TEXT) + 1, len(BLOB))]
     assert target_rows(migration, 'SELECT length("values"[3]) FROM migration.quarantine') == [
         (len(BLOB),)
     ]
