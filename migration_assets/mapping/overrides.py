@@ -5,6 +5,7 @@ isn't there may be a misspelt one, whose table would be loaded by the census alo
 """
 
 import difflib
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from migration_assets.errors import SettingsError
@@ -31,7 +32,7 @@ def check_tables(overrides: Mapping[str, TableOverride], catalog: Catalog) -> No
     `catalog` holds all tables, those that the settings leave out too: what is said of these waits.
     Raises `SettingsError`.
     """
-    names = [table.name for table in catalog.tables]
+    names = {table.name: None for table in catalog.tables}  # in their order
     for name, override in overrides.items():
         if name in catalog.left_out:
             raise SettingsError(
@@ -51,9 +52,11 @@ def check_tables(overrides: Mapping[str, TableOverride], catalog: Catalog) -> No
 
 def _check_targets(overrides: Mapping[str, TableOverride], names: Collection[str]) -> None:
     given = {name: o.target for name, o in overrides.items() if o.target is not None}
+    called: defaultdict[str, list[str]] = defaultdict(list)
+    for name, target in (*given.items(), *((n, fold(n)) for n in names if n not in given)):
+        called[target].append(name)
     for name, target in given.items():
-        others = [n for n in given if given[n] == target and n != name]
-        others += [n for n in names if n not in given and fold(n) == target]
+        others = [n for n in called[target] if n != name]
         if others:
             raise SettingsError(
                 what=f"table {name} can't be called {target}: table {others[0]} is",
