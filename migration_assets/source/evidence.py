@@ -64,7 +64,9 @@ def _census(
     if not names:
         return {}
     if any(override.column(name).cast for name in names):
-        found = take_census_for(cut, table, override)
+        # Which form the others have was settled before, whatever they hold by now.
+        said = {n: c if n in names else replace(c, type=None) for n, c in override.columns.items()}
+        found = take_census_for(cut, table, replace(override, columns=said))
         return {name: found[name] for name in names}
     counts = ", ".join(f"count({quote(name)})" for name in names)
     with open_cut(cut) as connection, translated(f"cut {cut.id}, table {table.name}"):

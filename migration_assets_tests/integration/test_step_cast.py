@@ -201,3 +201,24 @@ def test_the_policy_of_a_cast_column_counts(make_migration: MakeMigration) -> No
     load_week(wide, 3)
     assert mapping_of(wide, "named").column("Word").type.kind is Kind.TEXT
     assert_proved(wide, "named")
+
+
+def test_the_first_values_of_a_cast_column_ask_nothing_of_the_others(
+    make_migration: MakeMigration,
+) -> None:
+    """A form that was settled before there were values stays; what has another is quarantined."""
+    columns = {
+        "a": {"cast": "upper(a)"},
+        "at": {"cast": "trim(at)", "type": "timestamp"},
+    }
+    migration = make_migration(
+        "CREATE TABLE named (id INTEGER PRIMARY KEY, a TEXT, at TEXT)",
+        quarantine_rows=10,
+        tables={"named": {"columns": columns}},
+    )
+    load_week(migration, 1)
+    change(migration, "INSERT INTO named VALUES (1, 'x', 'some day')")
+    moved = load_week(migration, 2)["named"]
+    assert "column a: its first values; it is text" in moved.changes
+    assert moved.proof.quarantined_rows == 1
+    assert_proved(migration, "named")
