@@ -17,13 +17,11 @@ from migration_assets.deferring import first_load, with_deferred
 from migration_assets.errors import (
     MigrationError,
     SettingsError,
-    SourceError,
     StateError,
-    UnsupportedError,
+    TerminalError,
 )
 from migration_assets.evolving import follow
 from migration_assets.mapping.names import TableNames, allocate
-from migration_assets.mapping.overrides import check_tables
 from migration_assets.mapping.rows import key_text
 from migration_assets.model import (
     Cut,
@@ -31,7 +29,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
-from migration_assets.proposal import propose_for
+from migration_assets.proposal import check_named, propose_for
 from migration_assets.report.plan import (
     NEW,
     REFUSED,
@@ -97,7 +95,7 @@ def make(
             chosen = set(choose([t.name for t in wanted.tables]))
             shapes = [t for t in wanted.tables if t.name in chosen]
             left_out = {t.name: not_carried(connection, t) for t in shapes}
-        check_tables(settings.of_tables, catalog)
+        check_named(settings, catalog)
         names = allocate(catalog.tables, settings.targets)
         known = _ask(settings, target, absent, shapes, names)
         plans = [_plan(settings, cut, table, known) for table in shapes]
@@ -205,7 +203,7 @@ def _plan(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> Ta
         if table.name in known.heads:
             return _sealed(settings, cut, table, known)
         return _new(settings, cut, table, known)
-    except (SettingsError, SourceError, UnsupportedError) as error:
+    except TerminalError as error:
         return TablePlan(table=table.name, state=REFUSED, problems=(str(error),))
 
 

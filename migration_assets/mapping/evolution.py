@@ -112,7 +112,7 @@ def _check_settings(drift: Drift) -> None:
     if told is not None and loaded not in (told, fold(told)):
         drift.stop(
             f"the settings call the target's table {told}; it was loaded as {loaded}",
-            f"set `{drift.setting('target')}: {quoted(loaded)}`",
+            f"set {drift.setting(f'target: {quoted(loaded)}')}",
         )
 
 
@@ -127,11 +127,11 @@ def _propose_renames(drift: Drift) -> None:
         if not found:
             continue
         _, gone, likeness = max(found, key=lambda f: (f[0], f[1]))
-        place = drift.setting("columns", new, "renamed_from")
         drift.stop(
             f"column {new} seems to be column {gone} under a new name: {likeness.alike} of"
             f" {likeness.rows} rows have its value",
-            f"set `{place}: {quoted(gone)}`, or `{place}: ''` where it is another column",
+            f"set {drift.column_setting(new, 'renamed_from', quoted(gone))}, or"
+            " `renamed_from: ''` where it is another column",
         )
 
 
@@ -146,7 +146,7 @@ def _key(drift: Drift) -> tuple[str, ...]:
         if unknown:
             drift.stop(
                 f"the settings name a key of columns that aren't there: {', '.join(unknown)}",
-                f"mend `{drift.setting('key')}`",
+                f"mend {drift.setting('key')}",
             )
             return left
         if told != before:
@@ -159,10 +159,10 @@ def _key(drift: Drift) -> tuple[str, ...]:
     if not before:
         return before
     wanted = declared[0] if declared else ()
-    place = drift.setting("key")
+    line = f"key: [{', '.join(map(quoted, wanted))}]"
     drift.stop(
         f"the key was {listed(drift.base.key)}; the source's is {listed(wanted)} now",
-        f"set `{place}: [{', '.join(map(quoted, wanted))}]`"
+        f"set {drift.setting(line)}"
         + (f", or `[{', '.join(map(quoted, before))}]` to keep it" if left == before else ""),
     )
     return left
@@ -187,7 +187,7 @@ def _check_key(drift: Drift, key: tuple[str, ...], columns: Sequence[ColumnMappi
             drift.stop(
                 f"column {column.name} can't be in a key: it is {column.type.sql}, in which equal"
                 " doesn't mean the same bytes",
-                f"mend `{drift.setting('key')}`, or the column's `type`",
+                f"mend {drift.setting('key')}, or the column's `type`",
             )
 
 
@@ -267,4 +267,6 @@ def _indexes(drift: Drift, wanted: Sequence[IndexMapping]) -> tuple[IndexMapping
 
 
 def _described(index: IndexMapping) -> str:
-    return f"{'UNIQUE ' if index.unique else ''}({', '.join(index.columns)})"
+    unique = "UNIQUE " if index.unique else ""
+    folded = [f"{c} NOCASE" if c in index.nocase else c for c in index.columns]
+    return unique + (index.definition or f"({', '.join(folded)})")

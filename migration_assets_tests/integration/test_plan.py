@@ -133,7 +133,10 @@ def test_types_come_with_their_evidence(make_migration: MakeMigration) -> None:
     migration = make_migration(SCHEMA)
     change(migration, ORDERS, "UPDATE orders SET amount = 'a lot' WHERE id = 7")
     found = {c.name: c for c in planned(migration, "orders").columns}
-    assert (found["at"].type, found["at"].evidence) == ("timestamp", "2000 text (form ' 0')")
+    assert (found["at"].type, found["at"].evidence) == (
+        "timestamp",
+        "2000 text (YYYY-MM-DD HH:MM:SS)",
+    )
     assert found["amount"].type == "double precision"
     assert found["amount"].evidence == "1999 real, 1 text; 1 don't fit"
     assert found["id"].not_null
@@ -243,7 +246,7 @@ def test_a_change_that_has_to_be_confirmed_is_named(make_migration: MakeMigratio
     load_week(migration, 1)
     change(migration, "ALTER TABLE customers RENAME COLUMN id TO number")
     (stop,) = planned(migration, "customers").stops
-    assert "`tables: customers: key: [number]`" in stop
+    assert "`key: [number]` below `tables: customers`" in stop
 
 
 def test_a_loaded_table_that_is_gone_from_the_target_is_named(
@@ -296,6 +299,17 @@ def test_a_table_that_cannot_be_carried_is_refused_by_name(make_migration: MakeM
     assert found["wide"].state == REFUSED
     assert "1700 columns" in found["wide"].stops[0]
     assert {found["orders"].state, found["customers"].state} == {NEW}
+
+
+def test_a_transform_that_raises_stops_the_plan_of_its_table_alone(
+    make_migration: MakeMigration,
+) -> None:
+    """The others are planned all the same."""
+    broken = {"customers": {"transform": "migration_assets_tests.transforms:raising"}}
+    found = {t.table: t for t in plan(make_migration(SCHEMA, tables=broken)).tables}
+    assert found["customers"].state == REFUSED
+    assert "it raised RuntimeError" in found["customers"].stops[0]
+    assert found["orders"].state == NEW
 
 
 LATER = """
