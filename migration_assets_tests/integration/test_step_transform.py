@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from migration_assets import standing
-from migration_assets.errors import ProofError, TransformError
+from migration_assets.errors import MigrationError, ProofError, TransformError
 from migration_assets.step import Migration
 from migration_assets.target.embedded import EmbeddedServer, ensure_database
 from migration_assets_tests import command, transforms
@@ -40,6 +41,22 @@ def load_first(make_migration: MakeMigration, function: str, schema: str = ITEMS
     migration = make_migration(schema, quarantine_rows=10, tables={"item": {"transform": name}})
     load_week(migration, 1)
     return migration
+
+
+def test_a_transform_that_was_changed_comes_with_the_way_out(
+    make_migration: MakeMigration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under its old name nothing tells it from a target that somebody changed; it needs a new."""
+    migration = load_first(make_migration, "same")
+    monkeypatch.setattr(transforms, "same", transforms.doubled)
+    change(migration, "UPDATE item SET n = 8 WHERE id = 1")
+    error = run_week(migration, 2)["item"]
+    assert isinstance(error, MigrationError)
+    assert "give the function another name" in error.hint
+    renamed = {"item": {"transform": "migration_assets_tests.transforms:doubled"}}
+    settings = migration.settings.model_copy(update={"tables": renamed})
+    load_week(replace(migration, settings=settings), 2)
+    assert_proved(migration, "item")
 
 
 @pytest.mark.parametrize("schema", [ITEMS, LINES])
