@@ -5,7 +5,8 @@ PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-che
 TESTS := migration_assets_tests
 SYSTEM := $(TESTS)/system
 ON_OLDER := $(TESTS)/property $(wildcard $(TESTS)/integration/test_step_*.py) \
-  $(patsubst %,$(TESTS)/integration/test_%.py,bad_target ledger target_catalogue)
+  $(patsubst %,$(TESTS)/integration/test_%.py,bad_target drift ledger quarantine_replay \
+  target_catalogue translate trial views)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -33,7 +33,7 @@ def follow(
     renamed. Without `policies` no value is looked at on their account.
     """
     override = settings.override(table.name)
-    check_columns(override, table, gone=_known_once(base, override))
+    check_columns(override, table, gone=_known_once(base, table, override))
     check_casts(table, override)
     before = _first_stage(base, table)
     questions = ask(before, table, override, policies=policies)
@@ -54,14 +54,17 @@ def follow(
     return replace(evolution, base=base, mapping=after)
 
 
-def _known_once(base: TableMapping, override: TableOverride) -> set[str]:
+def _known_once(base: TableMapping, table: SourceTable, override: TableOverride) -> set[str]:
     """Return the columns that the settings may still name, though the source has them no more.
 
     What was said of a column that was dropped or renamed must not stop the table the week after.
+    Of one that only changed its case it would be forgotten in silence, so there it does.
     """
+    there = {fold(c.name) for c in table.columns}
     earlier = {c.renamed_from for c in override.columns.values() if c.renamed_from}
     dropped = {name for name in override.columns if fold(name) in base.kept}
-    return {c.name for c in base.columns} | earlier | dropped
+    known = {c.name for c in base.columns if fold(c.name) not in there}
+    return known | earlier | dropped
 
 
 def _first_stage(base: TableMapping, table: SourceTable) -> TableMapping:

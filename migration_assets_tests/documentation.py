@@ -36,6 +36,8 @@ RUN_PAGES = (
     "how-to/behind-authentication.md",
     "how-to/own-database.md",
     "how-to/pin-a-mapping.md",
+    "how-to/quarantined-rows.md",
+    "how-to/schema-changed.md",
     "tutorial/first-migration.md",
 )
 COMMANDS, OUTPUT = "sh", "text"

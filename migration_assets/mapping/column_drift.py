@@ -14,7 +14,7 @@ from migration_assets.mapping.evidence import (
 )
 from migration_assets.mapping.names import column_name
 from migration_assets.mapping.overrides import wanted_type
-from migration_assets.mapping.propose import map_column
+from migration_assets.mapping.propose import map_column, promised
 from migration_assets.mapping.types import KEY_KINDS
 from migration_assets.model import (
     ColumnCensus,
@@ -49,7 +49,7 @@ def _added(
     drift: Drift, column: SourceColumn, taken: Collection[str], *, in_key: bool
 ) -> ColumnMapping:
     target = column_name(column.name, taken)
-    not_null = column.not_null or in_key
+    not_null = promised(column, drift.override.column(column.name)) or in_key
     census = drift.evidence.census[column.name]
     found = map_column(
         drift.table, column, census, drift.override, target=target, not_null=not_null
@@ -75,7 +75,7 @@ def _known(
 ) -> ColumnMapping:
     """Return the mapping of a column that was mapped before."""
     name, told = column.name, drift.override.column(column.name)
-    not_null = column.not_null or in_key
+    not_null = promised(column, told) or in_key
     if column.declared != old.declared:
         now, before = (d or "without a type" for d in (column.declared, old.declared))
         drift.say(f"column {name} is declared {now} instead of {before}")
@@ -155,9 +155,9 @@ def _by_policy(
     if policy is not Policy.WIDEN:
         return column
     tried = drift.evidence.misfits.get(column.name, {})
-    wider = candidates(column.type, column.declared, in_key=in_key)
+    wider = candidates(column.type, column.stored_as, in_key=in_key)
     if fresh:
-        wider = tuple(rung for rung in rungs(column.declared) if rung in wider)
+        wider = tuple(rung for rung in rungs(column.stored_as) if rung in wider)
     found = next((kind for kind in wider if tried.get(kind) == 0), None)
     if found is None:
         return column  # no type holds them all, so those that don't fit are quarantined

@@ -183,7 +183,7 @@ def ask(
         if fresh or (pinned is not None and pinned.form == OPEN):
             census.append(column.name)
         types = _to_try(sealed, column, None if fresh else old, override, policies=policies)
-        if types and not told.cast:
+        if types:
             fits[column.name] = types
     pairs = [
         (gone, new)
@@ -204,15 +204,17 @@ def _to_try(
 ) -> tuple[TargetType, ...]:
     """Return the types to try on a column's values; `old` is None where its type is chosen anew."""
     policy = _policy(old, column.name, override) if policies else Policy.QUARANTINE
-    pinned = pinned_type(override.column(column.name), old.type if old else None)
+    told = override.column(column.name)
+    pinned = pinned_type(told, old.type if old else None)
     if pinned is not None:
         return (pinned,) if policy is Policy.FAIL and pinned.form != OPEN else ()
+    declared = "" if told.cast else column.declared  # a cast's value is converted by none
     if old is None:
-        return rungs(column.declared) if policy is Policy.WIDEN else ()
-    converted = affinity_of(column.declared) is not affinity_of(old.declared)
+        return rungs(declared) if policy is Policy.WIDEN else ()
+    converted = affinity_of(declared) is not affinity_of(old.stored_as)
     if policy is Policy.QUARANTINE and not converted:
         return ()
-    wider = candidates(old.type, column.declared, in_key=old.name in sealed.key)
+    wider = candidates(old.type, declared, in_key=old.name in sealed.key)
     return (old.type, *(wider if policy is Policy.WIDEN else ()))
 
 

@@ -16,6 +16,7 @@ from migration_assets.mapping.drift import Drift, listed, quoted
 from migration_assets.mapping.evidence import Evidence, pair
 from migration_assets.mapping.names import TableNames, fold, unique_name
 from migration_assets.mapping.objects import as_sealed, refused_generated, with_objects, without
+from migration_assets.mapping.overrides import CAST_IN_KEY
 from migration_assets.mapping.types import KEY_KINDS
 from migration_assets.model import (
     ColumnMapping,
@@ -181,13 +182,19 @@ def _declared_keys(table: SourceTable) -> list[tuple[str, ...]]:
 
 
 def _check_key(drift: Drift, key: tuple[str, ...], columns: Sequence[ColumnMapping]) -> None:
-    """Stop for a key of the settings in which equal doesn't mean the same bytes."""
+    """Stop for a key in which equal doesn't mean the same bytes, or not those of the source."""
     for column in columns:
         if column.name in key and column.type.kind not in KEY_KINDS:
             drift.stop(
                 f"column {column.name} can't be in a key: it is {column.type.sql}, in which equal"
                 " doesn't mean the same bytes",
                 f"mend {drift.setting('key')}, or the column's `type`",
+            )
+        if column.name in key and column.cast:
+            drift.stop(
+                f"column {column.name} can't be in the key: {CAST_IN_KEY}",
+                f"remove `{drift.setting('columns', column.name, 'cast')}`, or mend"
+                f" `{drift.setting('key')}`",
             )
 
 

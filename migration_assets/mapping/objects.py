@@ -172,7 +172,12 @@ def refused_index(
     mapping: TableMapping, index: IndexMapping, source: SourceTable, problem: str
 ) -> DeferredObject:
     """Return an index that the server refused."""
-    named = [i.sql for i in source.indexes if i.sql and index.original == i.sql]
+    shape = (index.columns, index.unique)
+    named = [
+        i.sql
+        for i in source.indexes
+        if i.sql and index.original in (i.sql, "") and (i.columns, i.unique) == shape
+    ]
     return DeferredObject(
         kind=INDEX,
         name=index.name,

@@ -22,6 +22,7 @@ from migration_assets.model import (
 )
 
 _LISTED = 20  # names that an error lists
+CAST_IN_KEY = "it has a `cast`, and rows are told apart by what the source holds"
 
 
 def check_tables(
@@ -166,6 +167,20 @@ def require_fit(
     )
 
 
+def require_no_cast(table: SourceTable, key: Collection[str], override: TableOverride) -> None:
+    """Raise `SettingsError` for a cast of a column that tells rows apart, whoever says that key."""
+    for name in key:
+        if override.column(name).cast:
+            raise SettingsError(
+                what=f"column {name} of table {table.name} can't be in the key: {CAST_IN_KEY}",
+                where=override.where("key")
+                if override.key
+                else override.column(name).where("cast"),
+                expected="a key of columns as the source holds them",
+                hint="remove the `cast`, or name other columns (`key: []`: rows without a key)",
+            )
+
+
 def require_usable(
     table: SourceTable,
     census: Mapping[str, ColumnCensus],
@@ -175,9 +190,7 @@ def require_usable(
     """Raise `SettingsError` where the columns of the key that the settings say can't be one."""
     for name in override.key or ():
         problem = ""
-        if override.column(name).cast:
-            problem = "it has a `cast`, and rows are told apart by what the source holds"
-        elif census[name].nulls:
+        if census[name].nulls:
             problem = f"it holds {census[name].nulls:,} NULL"
         elif types[name].kind not in KEY_KINDS:
             problem = f"it becomes {types[name].sql}, in which equal doesn't mean the same bytes"

@@ -8,7 +8,12 @@ from migration_assets.mapping.document import sealed
 from migration_assets.mapping.encodings import label, pattern, plausible
 from migration_assets.mapping.names import TableNames, column_names
 from migration_assets.mapping.objects import with_objects
-from migration_assets.mapping.overrides import require_fit, require_usable, wanted_type
+from migration_assets.mapping.overrides import (
+    require_fit,
+    require_no_cast,
+    require_usable,
+    wanted_type,
+)
 from migration_assets.mapping.types import KEY_KINDS, TEXT, compared, ladder, natural
 from migration_assets.model import (
     ColumnCensus,
@@ -104,6 +109,7 @@ def propose(
     else:
         require_usable(table, census, types, override)
         key = override.key
+    require_no_cast(table, key, override)
     targets = column_names([c.name for c in table.columns])
     columns = tuple(
         ColumnMapping(
@@ -111,7 +117,7 @@ def propose(
             declared=c.declared,
             target=targets[c.name],
             type=types[c.name],
-            not_null=_not_null(c, override.column(c.name)) or c.name in key,
+            not_null=promised(c, override.column(c.name)) or c.name in key,
             evidence=_evidence(census[c.name], types[c.name]),
             open=census[c.name].values == 0 and override.column(c.name).type is None,
             policy=override.column(c.name).policy or override.policy or Policy.QUARANTINE,
@@ -147,7 +153,7 @@ def _type(
     return wanted
 
 
-def _not_null(column: SourceColumn, said: ColumnOverride) -> bool:
+def promised(column: SourceColumn, said: ColumnOverride) -> bool:
     """Tell whether the source promises a value; of a cast's it promises nothing."""
     return column.not_null and not said.cast
 

@@ -225,7 +225,8 @@ def _damage(copy: sqlite3.Connection) -> str:
     """Return the first complaint of SQLite's check that is true; empty where there is none.
 
     SQLite 3.40 takes one column for another in a WITHOUT ROWID table whose columns don't start
-    with its key, and finds NULLs or values of a wrong class that aren't there, one a row. And it
+    with its key, and finds NULLs or values of a wrong class that aren't there (or the default's
+    text in their place), one a row. And it
     lets a generated column of a STRICT table hold what its expression gives, of any class.
     """
     doubtful: dict[str, list[str]] | None = None
@@ -260,6 +261,11 @@ def _doubtful(copy: sqlite3.Connection) -> dict[str, list[str]]:
         rows = f"SELECT 1 FROM main.{quote(table)} WHERE typeof({quote(column)})"
         if without_rowid:
             found.setdefault(f"NULL value in {table}.{column}", []).append(f"{rows} = 'null'")
+            # Text that its column would have made a number, as only a damaged one holds it
+            number = f"+{quote(column)} = CAST({quote(column)} AS NUMERIC)"
+            found.setdefault(f"TEXT value in {table}.{column}", []).append(
+                f"{rows} = 'text' AND {number}"
+            )
         if strict and declared in _STRICT_CLASSES and (without_rowid or generated):
             queries = found.setdefault(f"non-{declared} value in {table}.{column}", [])
             if not generated:

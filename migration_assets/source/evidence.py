@@ -10,11 +10,13 @@ from migration_assets.model import (
     ColumnCensus,
     ColumnMapping,
     Cut,
+    SourceColumn,
     SourceTable,
     TableMapping,
     TableOverride,
     TargetType,
 )
+from migration_assets.source.casts import rows_for
 from migration_assets.source.chosen import take_census_for
 from migration_assets.source.connection import open_cut, quote, translated
 from migration_assets.source.reader import encoding_in, rows
@@ -44,7 +46,7 @@ def gather(
         older = None
     return Evidence(
         census=_census(cut, table, questions.census, override),
-        misfits=_misfits(cut, table, questions.fits),
+        misfits=_misfits(cut, table, questions.fits, override),
         likeness=_likeness(questions, sealed, table, cut=cut, older=older, renamed=renamed)
         if older is not None and questions.pairs
         else {},
@@ -79,39 +81,46 @@ def _only(table: SourceTable, names: Sequence[str]) -> SourceTable:
     return replace(table, columns=tuple(c for c in table.columns if c.name in names))
 
 
-def _misfits(cut: Cut, table: SourceTable, types: _Types) -> dict[str, dict[TargetType, int]]:
+def _misfits(
+    cut: Cut, table: SourceTable, types: _Types, override: TableOverride
+) -> dict[str, dict[TargetType, int]]:
     """Count the values that don't fit each type.
 
     The others of a column's types are only tried where its first one doesn't hold all values.
     """
-    found = _count(cut, table, {name: kinds[:1] for name, kinds in types.items()})
+    found = _count(cut, table, {name: kinds[:1] for name, kinds in types.items()}, override)
     rest = {
         name: kinds[1:] for name, kinds in types.items() if kinds[1:] and any(found[name].values())
     }
-    for name, counts in _count(cut, table, rest).items():
+    for name, counts in _count(cut, table, rest, override).items():
         found[name] |= counts
     return found
 
 
-def _count(cut: Cut, table: SourceTable, types: _Types) -> dict[str, dict[TargetType, int]]:
+def _count(
+    cut: Cut, table: SourceTable, types: _Types, override: TableOverride
+) -> dict[str, dict[TargetType, int]]:
+    """Count in one reading: of the columns alone, or of all where a cast may name any of them."""
     counts = {name: dict.fromkeys(kinds, 0) for name, kinds in types.items()}
-    read = _only(table, list(types))
-    if not read.columns:
+    if not types:
         return counts
+    casts = {name for name in types if override.column(name).cast}
+    read = table if casts else _only(table, list(types))
     tried = [
-        (place, counts[c.name], kind, fitter(_column(c.name, c.declared, kind)))
+        (place, counts[c.name], kind, fitter(_column(c, kind, cast=c.name in casts)))
         for place, c in enumerate(read.columns)
-        for kind in types[c.name]
+        for kind in types.get(c.name, ())
     ]
-    for row in rows(cut, read):
+    for row in rows_for(cut, read, override) if casts else rows(cut, read):
         for place, count, kind, fit in tried:
             if fit(row[place]).reason:
                 count[kind] += 1
     return counts
 
 
-def _column(name: str, declared: str, kind: TargetType) -> ColumnMapping:
-    return ColumnMapping(name=name, declared=declared, target="", type=kind, not_null=False)
+def _column(column: SourceColumn, kind: TargetType, *, cast: bool) -> ColumnMapping:
+    declared = "" if cast else column.declared  # a cast's value is converted by none
+    return ColumnMapping(name=column.name, declared=declared, target="", type=kind, not_null=False)
 
 
 def _likeness(

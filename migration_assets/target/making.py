@@ -17,6 +17,8 @@ from migration_assets.mapping.document import sealed
 from migration_assets.model import (
     ColumnMapping,
     DeferredObject,
+    Delta,
+    Op,
     SourceTable,
     TableMapping,
 )
@@ -33,20 +35,24 @@ _NOT_ALLOWED = "42501"
 _TRIED = "tried by migration_assets"  # not a name that a table of the source has on the target
 
 
-def make_table(connection: Connection, mapping: TableMapping, table: SourceTable) -> TableMapping:
+def make_table(
+    connection: Connection, mapping: TableMapping, table: SourceTable, delta: Delta
+) -> TableMapping:
     """Make the table for rows that are staged; return its mapping without what was refused."""
-    mapping = as_taken(connection, mapping, table)
+    mapping = as_taken(connection, mapping, table, delta)
     connection.execute(ddl.create_table(mapping))
     return mapping
 
 
-def as_taken(connection: Connection, mapping: TableMapping, table: SourceTable) -> TableMapping:
+def as_taken(
+    connection: Connection, mapping: TableMapping, table: SourceTable, delta: Delta
+) -> TableMapping:
     """Return the mapping without the defaults and generated columns that the server refuses.
 
     Nor such columns whose expression doesn't give what the staged rows have.
     """
     refused = refused_columns(connection, mapping, table)
-    refused += differing_columns(connection, objects.without(mapping, refused), table)
+    refused += differing_columns(connection, objects.without(mapping, refused), table, delta)
     return sealed(objects.without(mapping, refused)) if refused else mapping
 
 
@@ -112,13 +118,13 @@ def _plain(column: ColumnMapping) -> ColumnMapping:
 
 
 def differing_columns(
-    connection: Connection, mapping: TableMapping, table: SourceTable
+    connection: Connection, mapping: TableMapping, table: SourceTable, delta: Delta
 ) -> list[DeferredObject]:
     """Return the generated columns whose expression gives other values than the source has."""
     refused: list[DeferredObject] = []
     for column in mapping.columns:
         if column.generated:
-            query = _count_differing(mapping, column)
+            query = _count_differing(mapping, column, delta)
             problem = attempt(connection, [query])
             if not problem:
                 row = connection.execute(query).fetchone()
@@ -129,19 +135,21 @@ def differing_columns(
     return refused
 
 
-def _count_differing(mapping: TableMapping, column: ColumnMapping) -> sql.Composed:
-    """Return the query that counts staged rows where an expression isn't the column, in bytes."""
+def _count_differing(mapping: TableMapping, column: ColumnMapping, delta: Delta) -> sql.Composed:
+    """Return the query that counts rows to write where an expression isn't the column, in bytes."""
     alone = replace(mapping, columns=(column,))
     values = [
         sql.SQL("{} AS {}").format(staged_value(c, "staged"), sql.Identifier(c.target))
         for c in mapping.columns
     ]
     return sql.SQL(
-        "SELECT count(*) FROM (SELECT {} FROM {} AS staged) AS s"
+        "SELECT count(*) FROM (SELECT {} FROM {} AS staged WHERE staged.{} <> {}) AS s"
         " CROSS JOIN LATERAL (SELECT ({})::{} AS {}) AS g WHERE {} <> {}"
     ).format(
         sql.SQL(", ").join(values),
         STAGED,
+        sql.Identifier(delta.op_column),
+        sql.Literal(Op.DELETE.value),
         ddl.raw(column.generated),
         ddl.raw(column.type.sql),
         sql.Identifier(column.target),

@@ -196,7 +196,9 @@ def _refuse_other_values(connection: Connection, step: Step, present: ddl.Target
         c if c.target in present.generated else replace(c, generated="")
         for c in step.mapping.columns
     )
-    found = differing_columns(connection, replace(step.mapping, columns=columns), step.table)
+    found = differing_columns(
+        connection, replace(step.mapping, columns=columns), step.table, step.delta
+    )
     if not found:
         return
     plain = sql.SQL(", ").join(
@@ -231,7 +233,7 @@ def _remap(
     _check_whole(step)
     remap.refuse_taken_names(remapping, present, step.where)
     staging.stage(connection, step.mapping, delta, delta_files.row_batches(delta))
-    mapping = as_taken(connection, step.mapping, step.table)
+    mapping = as_taken(connection, step.mapping, step.table, delta)
     remapping = replace(remapping, newer=mapping)
     step.at("staged")
     connection.execute(
@@ -300,7 +302,7 @@ def _first_load(connection: Connection, step: Step) -> tuple[Applied, Step]:
         )
     staging.stage(connection, step.mapping, step.delta, delta_files.row_batches(step.delta))
     step.at("staged")
-    mapping = make_table(connection, step.mapping, step.table)
+    mapping = make_table(connection, step.mapping, step.table, step.delta)
     inserted = changes.insert_all(connection, mapping)
     mapping = make_indexes(connection, mapping, step.table)
     applied = Applied(inserted=inserted, updated=0, deleted=0)

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ import yaml
 
 from migration_assets.settings import load
 from migration_assets.target.embedded import FAST, EmbeddedServer, ensure_database, start
-from migration_assets_tests import independent, markdown
+from migration_assets_tests import command, independent, markdown
 from migration_assets_tests.command import ROOT
 from migration_assets_tests.documentation import page, run_page
 from migration_assets_tests.fixtures_documentation import terminal
@@ -132,6 +133,118 @@ def test_a_mapping_is_pinned_as_the_how_to_says(clone: Path) -> None:
         at = "    columns:\n      x:\n        " if said.startswith("cast") else at
         file.write_text(f"{base}tables:\n  orders:\n{at}{said}\n", "utf-8")
         assert load({}, clone).tables["orders"].model_fields_set
+
+
+# ------------------------------------------------------------------- changes at the source
+
+SHOP = """
+CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE orders (id INTEGER PRIMARY KEY, amount INTEGER, placed DATE, remark TEXT);
+INSERT INTO customers VALUES (1, 'Ada'), (2, 'Bob'), (3, 'Cy'), (4, 'Di');
+INSERT INTO orders VALUES (1, 10, '2025-01-06', 'a'), (2, 20, '2025-01-07', 'b'),
+    (3, 30, '2025-01-08', 'c'), (4, 40, '2025-01-09', 'd');
+"""
+RELEASE = """
+ALTER TABLE customers ADD COLUMN email TEXT;
+ALTER TABLE orders RENAME COLUMN placed TO ordered;
+ALTER TABLE orders DROP COLUMN remark;
+CREATE TABLE returns (id INTEGER PRIMARY KEY, of INTEGER);
+INSERT INTO returns VALUES (1, 2);
+"""
+UNFIT = """
+INSERT INTO orders VALUES (5, 12.5, '2025-01-13', NULL), (6, 7.25, '2025-01-14', NULL),
+    (7, 9, '15.01.2025', NULL);
+"""
+
+
+def script(file: Path, statements: str) -> None:
+    """Run statements on a SQLite file, as the application would."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(statements)
+
+
+@pytest.fixture
+def shop(clone: Path, target_url: str) -> Path:
+    """Return the folder of a migration that stands at the first of two weeks."""
+    script(clone / "app.sqlite", SHOP)
+    settings = {
+        "source": "app.sqlite",
+        "target": target_url,
+        "dagster_storage": "sqlite",
+        "first_week": "2025-01-05",
+        "weeks": 2,
+    }
+    (clone / "migration.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+    done = run("--week", "2025-01-05", folder=clone)
+    assert done.returncode == 0, done.stdout
+    return clone
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Carry a week by the command line."""
+    return command.run("run", *arguments, folder=folder, environment=terminal(folder))
+
+
+def answers(text: str, url: str) -> list[list[tuple[Any, ...]]]:
+    """Return what the SQL of a page answers."""
+    queries = [block.text for block in markdown.blocks(text) if block.language == "sql"]
+    with psycopg.connect(url) as connection:
+        return [connection.execute(query.encode()).fetchall() for query in queries]
+
+
+def test_a_changed_schema_is_carried_as_the_how_to_says(shop: Path, target_url: str) -> None:
+    """What is safe goes by itself, what is confirmed goes then, and the ledger has all of it."""
+    script(shop / "app.sqlite", RELEASE)
+    text = page("how-to/schema-changed.md")
+    run_page(text, folder=shop, environment=terminal(shop))
+    found = independent.compare(shop / "app.sqlite", target_url)
+    assert [(d.column, d.what) for d in found.differences] == [
+        ("remark", "stands at the target only")
+    ]
+    (rows,) = answers(text, target_url)
+    changes = {table: said for _, table, said, _ in rows}
+    assert changes["customers"] == ["column email is new: text"]
+    assert changes["orders"][0] == "column ordered was called placed"
+
+
+def test_quarantined_rows_go_in_as_the_how_to_says(shop: Path, target_url: str) -> None:
+    """The page's own rows: by a policy, and by a cast."""
+    script(shop / "app.sqlite", UNFIT)
+    assert run(folder=shop).returncode == 0
+    text = page("how-to/quarantined-rows.md")
+    ((one, *_),) = answers(text, target_url)
+    assert one[:3] == (
+        "id=5",
+        ["id", "amount", "placed", "remark"],
+        ["integer", "real", "text", "null"],
+    )
+    run_page(text, folder=shop, environment=terminal(shop))
+    assert answers(text, target_url) == [[]]
+    with psycopg.connect(target_url) as connection:
+        carried = connection.execute("SELECT amount, placed FROM orders WHERE id > 4 ORDER BY id")
+        assert [(float(a), str(b)) for a, b in carried] == [
+            (12.5, "2025-01-13"),
+            (7.25, "2025-01-14"),
+            (9.0, "2025-01-15"),
+        ]
+
+
+@pytest.mark.parametrize("name", ["schema-changed", "quarantined-rows"])
+def test_what_a_how_to_says_to_write_is_understood(clone: Path, name: str) -> None:
+    """Each setting that its tables name, by itself."""
+    file = clone / "migration.yaml"
+    tables = markdown.tables(page(f"how-to/{name}.md"))
+    rows = [list(row.values())[1] for table in tables for row in table.rows]
+    said = [c for cell in rows for c in markdown.code(cell) if re.match("[a-z_]+: ", c)]
+    assert said
+    for setting in said:
+        word = setting.partition(":")[0]
+        indent = {"exclude": "", "key": "    "}.get(word, "        ")
+        above = {"exclude": "", "key": "tables:\n  orders:\n"}.get(
+            word, "tables:\n  orders:\n    columns:\n      x:\n"
+        )
+        file.write_text(f"source: a\ntarget: embedded\n{above}{indent}{setting}\n", "utf-8")
+        assert load({}, clone).model_fields_set >= {"exclude" if word == "exclude" else "tables"}
 
 
 # ------------------------------------------------------------------------------------- cron

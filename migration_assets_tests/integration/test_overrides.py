@@ -159,6 +159,11 @@ OWN = [
         "",
     ),
     (
+        {"columns": {"id": {"cast": "id + 1"}}},
+        "column id of table orders can't be in the key: it has a `cast`",
+        "`key: []`",
+    ),
+    (
         {"columns": {"code": {"type": "bigint"}}},
         "none of the 3 values of column code of table orders is a bigint",
         "3 of them are text",

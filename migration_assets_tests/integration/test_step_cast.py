@@ -1,9 +1,13 @@
 """Columns with a cast through the weeks: its value on the target, in quarantine the source's."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from migration_assets import standing
-from migration_assets.errors import SourceError
+from migration_assets.errors import DriftError, SettingsError, SourceError
+from migration_assets.model import Kind
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
@@ -11,6 +15,8 @@ from migration_assets_tests.fixtures_migration import (
     change,
     entries,
     load_week,
+    mapping_of,
+    migration_of,
     run_week,
     target_rows,
     write_on_target,
@@ -107,3 +113,91 @@ def test_a_cast_that_stops_at_a_value_stops_its_table(make_migration: MakeMigrat
     change(migration, "UPDATE item SET extra = NULL WHERE code = 'b'")
     load_week(migration, 3)
     assert_proved(migration, "item")
+
+
+NAMED = """
+CREATE TABLE named (id INTEGER PRIMARY KEY, Word TEXT NOT NULL);
+INSERT INTO named VALUES (1, '1'), (2, '2');
+"""
+
+
+def cast_as(cast: str, **more: str) -> dict[str, object]:
+    """Return settings that cast the column `Word` of the table `named`."""
+    return {
+        "quarantine_rows": 10,
+        "tables": {"named": {"columns": {"Word": {"cast": cast, **more}}}},
+    }
+
+
+def settled(migration: Migration, **settings: object) -> Migration:
+    """Return the migration with other settings."""
+    source, state = Path(migration.settings.source), Path(migration.settings.state)
+    return migration_of(source, state, migration.target.url, **settings)
+
+
+def test_a_cast_may_give_null_where_its_column_never_does(make_migration: MakeMigration) -> None:
+    """From the first load on, and in a column that comes later."""
+    migration = make_migration(NAMED, **cast_as("nullif(Word, '1')"))
+    load_week(migration, 1)
+    assert target_rows(migration, "SELECT * FROM named ORDER BY id") == [(1, None), (2, "2")]
+    change(migration, "ALTER TABLE named ADD COLUMN late TEXT NOT NULL DEFAULT 'x'")
+    tables: dict[str, Any] = {
+        "named": {
+            "columns": {
+                "Word": {"cast": "nullif(Word, '1')"},
+                "late": {"cast": "iif(id = 2, NULL, late)"},
+            }
+        }
+    }
+    load_week(settled(migration, tables=tables), 2)
+    assert target_rows(migration, "SELECT * FROM named ORDER BY id") == [
+        (1, None, "x"),
+        (2, "2", None),
+    ]
+    assert_proved(migration, "named")
+
+
+def test_a_cast_of_a_loaded_table_s_key_waits(make_migration: MakeMigration) -> None:
+    """Whether the source says the key, or the settings: rows are told apart as they stand there."""
+    migration = make_migration(NAMED)
+    load_week(migration, 1)
+    on_key = {"named": {"columns": {"id": {"cast": "id + 1"}}}}
+    keyed = {"named": {"key": ["Word"], "columns": {"Word": {"cast": "Word || '!'"}}}}
+    for number, tables in enumerate((on_key, keyed), 2):
+        error = run_week(settled(migration, tables=tables), number)["named"]
+        assert isinstance(error, DriftError)
+        assert "can't be in the key: it has a `cast`" in error.what
+
+
+def test_a_cast_of_a_column_that_changed_its_case_is_not_forgotten(
+    make_migration: MakeMigration,
+) -> None:
+    """It stops with the line to mend: the target never gets the values without their cast."""
+    migration = make_migration(NAMED, **cast_as("Word || '!'"))
+    load_week(migration, 1)
+    change(migration, "ALTER TABLE named RENAME COLUMN Word TO word")
+    error = run_week(migration, 2)["named"]
+    assert isinstance(error, SettingsError)
+    assert "did you mean `word`?" in error.hint
+    load_week(
+        settled(migration, tables={"named": {"columns": {"word": {"cast": "word || '!'"}}}}), 2
+    )
+    assert target_rows(migration, "SELECT word FROM named ORDER BY 1") == [("1!",), ("2!",)]
+
+
+NUMBERS = "iif(Word GLOB '[0-9]*', CAST(Word AS INTEGER), Word)"
+
+
+def test_the_policy_of_a_cast_column_counts(make_migration: MakeMigration) -> None:
+    """What doesn't fit is the cast's value: it stops the table, or makes the column wider."""
+    migration = make_migration(NAMED, **cast_as(NUMBERS, policy="fail"))
+    load_week(migration, 1)
+    change(migration, "INSERT INTO named VALUES (3, 'abc')")
+    error = run_week(migration, 2)["named"]
+    assert isinstance(error, DriftError)
+    assert "1 value doesn't fit bigint, and its policy is to fail" in error.what
+    wide = settled(migration, **cast_as(NUMBERS, policy="widen"))
+    change(migration, "UPDATE named SET Word = 'word ' || id")
+    load_week(wide, 3)
+    assert mapping_of(wide, "named").column("Word").type.kind is Kind.TEXT
+    assert_proved(wide, "named")

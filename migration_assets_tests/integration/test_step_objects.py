@@ -451,7 +451,7 @@ def schema_findings(migration: Migration) -> list[tuple[str, str]]:
     return [(f.what, f.to_do) for f in found.schema.findings]
 
 
-KINDS = """
+MIXED = """
 CREATE TABLE t (id INTEGER PRIMARY KEY, a DATE, n INTEGER, g TEXT AS (typeof(a)) STORED);
 INSERT INTO t VALUES (1, 'soon', 1), (2, 'later', 2), (3, 7, 'x');
 """
@@ -462,7 +462,7 @@ def test_a_value_that_an_expression_does_not_give_stops_the_step_with_the_way_ou
     make_migration: MakeMigration,
 ) -> None:
     """The column's number stands as text there; what it was at the source is another word."""
-    migration = make_migration(KINDS, tables=WHOLE)
+    migration = make_migration(MIXED, tables=WHOLE)
     kept = load_week(migration, 1)["t"]
     assert kept.mapping.column("g").generated
     change(migration, "INSERT INTO t (id, a) VALUES (4, 8)")
@@ -478,7 +478,7 @@ def test_a_move_between_mappings_makes_such_a_column_a_plain_one(
     make_migration: MakeMigration,
 ) -> None:
     """Its rows are all compared there, also those that stood in quarantine before."""
-    migration = make_migration(KINDS, tables=WHOLE)
+    migration = make_migration(MIXED, tables=WHOLE)
     load_week(migration, 1)
     change(migration, "ALTER TABLE t ADD COLUMN more TEXT", "UPDATE t SET n = 3 WHERE id = 3")
     moved = load_week(migration, 2)["t"]

@@ -188,6 +188,26 @@ def test_a_strict_table_whose_key_comes_late_is_no_damage(
     assert rows_of(take(state, make(tmp_path / "a.sqlite", schema, rows))) == rows
 
 
+def test_a_default_text_of_a_number_before_its_key_is_no_damage(
+    tmp_path: Path, state: LocalState
+) -> None:
+    """SQLite 3.40's checks take the default for the value where the key comes late."""
+    schema = "CREATE TABLE t (at DATETIME DEFAULT 'never', l TEXT PRIMARY KEY) WITHOUT ROWID"
+    rows = [(0, "a"), ("never", "b"), (None, "c")]
+    assert rows_of(take(state, make(tmp_path / "a.sqlite", schema, rows))) == rows
+
+
+def test_text_that_should_have_become_a_number_is_damage(tmp_path: Path, state: LocalState) -> None:
+    """A column whose type was changed behind SQLite's back holds what it never would."""
+    path = tmp_path / "a.sqlite"
+    text = "CREATE TABLE t (n TEXT DEFAULT 'x', l TEXT PRIMARY KEY) WITHOUT ROWID"
+    make(path, text, [("x", "a"), ("12", "b")])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'n TEXT', 'n INT')")
+    assert "TEXT value in t.n" in refusal(state, path).what
+
+
 def test_a_generated_column_of_a_strict_table_may_hold_anything(
     tmp_path: Path, state: LocalState
 ) -> None:

@@ -6,8 +6,10 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pytest
 import typer
 import yaml
@@ -15,6 +17,7 @@ from pydantic import BaseModel
 from typer.core import TyperCommand, TyperGroup
 
 from migration_assets import cli
+from migration_assets.mapping import transform
 from migration_assets.settings import ENVIRONMENT, Settings
 from migration_assets.settings_tables import ColumnSettings, TableSettings
 from migration_assets.step import EVERY_GUARD, GUARDS
@@ -88,6 +91,17 @@ def test_every_setting_of_a_table_is_documented_and_no_other(
 ) -> None:
     """And every one of a column."""
     assert sorted(names(REFERENCE / "settings.md", heading)) == sorted(model.model_fields)
+
+
+def test_the_transform_of_the_page_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found, called, and answers what its column is to become."""
+    blocks = markdown.blocks(read(REFERENCE / "settings.md"))
+    (block,) = (b for b in blocks if b.language == "python")
+    (tmp_path / "cleaning_orders.py").write_text(block.text, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    orders = transform.load("cleaning_orders:orders", "the page")
+    found = orders(pl.DataFrame({"id": [1], "price": ["1,50"]}))
+    assert found.rows() == [(1, Decimal("1.50"))]
 
 
 def test_a_settings_variable_is_the_documented_one() -> None:
