@@ -52,7 +52,7 @@ def pinned_text(pinned: Pinned) -> Iterator[str]:
 
 def _print_table(table: TablePlan, console: Console) -> None:
     title = f"{table.table} → {table.target}" if table.target else table.table
-    rows = "" if table.rows is None else f"  {_counted(table.rows, 'row')}"
+    rows = "" if table.rows is None else f"  {table.rows} row{'' if table.rows == 1 else 's'}"
     console.print(f"{title}{rows}", style="bold", markup=False, soft_wrap=True)
     for stop in table.stops:
         console.print(f"  stopped: {stop}", style="red", markup=False, soft_wrap=True)

@@ -337,9 +337,7 @@ def _guard_foreign_rows(connection: Connection, step: Step) -> int:
     return 0
 
 
-def _refuse_foreign_somewhere(
-    step: Step, named: tuple[str, ...], hint: str = ""
-) -> None:
+def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...], hint: str = "") -> None:
     shown = f": {'; '.join(named)}" if named else ""
     raise GuardError(
         what=f"rows were changed on the target by someone else{shown}",

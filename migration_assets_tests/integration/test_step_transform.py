@@ -2,7 +2,6 @@
 
 import secrets
 import shutil
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +25,7 @@ from migration_assets_tests.fixtures_migration import (
     week,
     write_on_target,
 )
+from migration_assets_tests.telling import telling
 
 ITEMS = """
 CREATE TABLE item (id INTEGER PRIMARY KEY, price TEXT, n INTEGER, at INTEGER NOT NULL);
@@ -53,9 +53,7 @@ def test_a_transform_that_was_changed_comes_with_the_way_out(
     error = run_week(migration, 2)["item"]
     assert isinstance(error, MigrationError)
     assert "give the function another name" in error.hint
-    renamed = {"item": {"transform": "migration_assets_tests.transforms:doubled"}}
-    settings = migration.settings.model_copy(update={"tables": renamed})
-    load_week(replace(migration, settings=settings), 2)
+    load_week(telling(migration, transform="migration_assets_tests.transforms:doubled"), 2)
     assert_proved(migration, "item")
 
 
