@@ -9,6 +9,7 @@ from migration_assets.mapping.objects import NOT_MADE, without
 from migration_assets.mapping.views import translate_views
 from migration_assets.model import DeferredObject, SourceTable, TableMapping
 from migration_assets.report.plan import Plan, PlannedObject, TablePlan
+from migration_assets.report.weekly import TAKEN
 from migration_assets.source.reader import catalog_in
 from migration_assets.step import Migration, cut_for
 from migration_assets.target import ddl, ledger
@@ -54,7 +55,7 @@ def deferred_at(migration: Migration, week: date) -> dict[str, str]:
                 pairs.append((table, ledger.sealed_mapping(connection, head.mapping_hash)))
         with transaction(connection, "READ COMMITTED"):
             found = try_out(connection, pairs, translate_views(catalog.views, pairs))
-    return {_place(t): t.problem or "the target takes it" for t in found}
+    return {_place(t): t.problem or TAKEN for t in found}
 
 
 def _place(tried: Tried) -> str:

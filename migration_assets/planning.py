@@ -17,21 +17,20 @@ from migration_assets.deferring import first_load, with_deferred
 from migration_assets.errors import (
     MigrationError,
     SettingsError,
-    SourceError,
     StateError,
-    UnsupportedError,
+    TerminalError,
 )
 from migration_assets.evolving import follow
 from migration_assets.mapping.names import TableNames, allocate
-from migration_assets.mapping.overrides import check_tables
 from migration_assets.mapping.rows import key_text
 from migration_assets.model import (
+    Catalog,
     Cut,
     Head,
     SourceTable,
     TableMapping,
 )
-from migration_assets.proposal import propose_for
+from migration_assets.proposal import check_named, propose_for
 from migration_assets.report.plan import (
     NEW,
     REFUSED,
@@ -45,7 +44,7 @@ from migration_assets.report.plan import (
 )
 from migration_assets.settings import Settings
 from migration_assets.source import cut as cuts
-from migration_assets.source.catalog import read_catalog, select
+from migration_assets.source.catalog import cached, read_catalog, select
 from migration_assets.source.connection import open_cut
 from migration_assets.source.declared import not_carried
 from migration_assets.source.reader import fitted_rows
@@ -94,19 +93,22 @@ def make(
         with open_cut(cut) as connection:
             catalog = read_catalog(connection, cut.source)
             wanted = select(catalog, settings.include, settings.exclude)
-            chosen = set(choose([t.name for t in wanted.tables]))
+            gone = _gone_tables(settings, catalog)
+            chosen = set(choose([*(t.name for t in wanted.tables), *gone]))
             shapes = [t for t in wanted.tables if t.name in chosen]
             left_out = {t.name: not_carried(connection, t) for t in shapes}
-        check_tables(settings.of_tables, catalog)
+        check_named(settings, catalog)
         names = allocate(catalog.tables, settings.targets)
         known = _ask(settings, target, absent, shapes, names)
         plans = [_plan(settings, cut, table, known) for table in shapes]
+        plans += [_gone(name) for name in gone if name in chosen]
     plan = Plan(
         source=str(settings.source),
         note=known.note,
         answered=known.answered,
         tables=tuple(
-            replace(plan, left_out=(*plan.left_out, *left_out[plan.table])) for plan in plans
+            replace(plan, left_out=(*plan.left_out, *left_out.get(plan.table, ())))
+            for plan in plans
         ),
         left_out={
             name: _left_out(settings, name, why)
@@ -115,6 +117,18 @@ def make(
         },
     )
     return with_deferred(plan, shapes, catalog.views, target if known.answered else None)
+
+
+def _gone_tables(settings: Settings, catalog: Catalog) -> list[str]:
+    """Return the tables that an earlier cut had and the source has no more: a run tries them."""
+    known = cached(LocalState(settings.state), settings.source_name)
+    tables = select(known, settings.include, settings.exclude).tables if known else ()
+    return [table.name for table in tables if catalog.table(table.name) is None]
+
+
+def _gone(name: str) -> TablePlan:
+    problem = "the source has no such table any more; to do: restore it, or add it to `exclude`"
+    return TablePlan(table=name, state=REFUSED, problems=(problem,))
 
 
 def _left_out(settings: Settings, name: str, reason: str) -> str:
@@ -205,7 +219,7 @@ def _plan(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> Ta
         if table.name in known.heads:
             return _sealed(settings, cut, table, known)
         return _new(settings, cut, table, known)
-    except (SettingsError, SourceError, UnsupportedError) as error:
+    except TerminalError as error:
         return TablePlan(table=table.name, state=REFUSED, problems=(str(error),))
 
 
@@ -249,7 +263,7 @@ def _sealed(settings: Settings, cut: Cut, table: SourceTable, known: _Known) -> 
         columns=columns(mapping),
         left_out=mapping.notes,
         mapping=mapping,
-        pending=evolution.changes,
+        pending=() if evolution.unsafe else evolution.changes,  # they wait as well
         problems=tuple(problems),
     )
     return plan if evolution.unsafe else _counted(settings, cut, table, mapping, plan)

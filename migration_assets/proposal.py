@@ -2,12 +2,21 @@
 
 from migration_assets.mapping.overrides import check_columns, check_tables
 from migration_assets.mapping.propose import propose
-from migration_assets.model import ColumnCensus, Cut, SourceTable, TableMapping
+from migration_assets.model import Catalog, ColumnCensus, Cut, SourceTable, TableMapping
 from migration_assets.settings import Settings
 from migration_assets.source.casts import check_casts
+from migration_assets.source.catalog import matches
 from migration_assets.source.chosen import take_census_for
 from migration_assets.source.reader import catalog_in, names_in, with_transform
 from migration_assets.source.unique import require_said_key
+
+
+def check_named(settings: Settings, catalog: Catalog) -> None:
+    """Make sure that every table that the settings name is one of the source's.
+
+    One that was dropped may be named still once it is excluded. Raises `SettingsError`.
+    """
+    check_tables(settings.of_tables, catalog, excluded=lambda name: matches(name, settings.exclude))
 
 
 def propose_for(
@@ -18,7 +27,7 @@ def propose_for(
     Raises `SettingsError` for what the settings say wrongly, of any table: a misspelt name may mean
     this one.
     """
-    check_tables(settings.of_tables, catalog_in(cut))
+    check_named(settings, catalog_in(cut))
     override = settings.override(table.name)
     check_columns(override, table)
     check_casts(table, override)

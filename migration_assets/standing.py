@@ -38,7 +38,7 @@ from migration_assets.model import (
 from migration_assets.report.answers import TableProof
 from migration_assets.report.status import Status, status
 from migration_assets.source import cut as cuts
-from migration_assets.source.catalog import select
+from migration_assets.source.catalog import matches, select
 from migration_assets.source.reader import catalog_in, table_in
 from migration_assets.source.violations import violating_rows
 from migration_assets.step import ROUNDS, Migration, cut_for, overtaken
@@ -56,9 +56,14 @@ _SNAPSHOT: LiteralString = "REPEATABLE READ READ ONLY"
 def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
     """Return, per table that was loaded before, how the week's cut differs from its mapping."""
     cut = cut_for(migration, week)
+    catalog = catalog_in(cut)
     found: dict[str, list[str]] = {}
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
-        for table in catalog_in(cut).tables:
+        for name, stands in ledger.head_weeks(connection, migration.source).items():
+            gone = catalog.table(name) is None and stands <= cut.week
+            if gone and not matches(name, migration.settings.exclude):
+                found[name] = ["to confirm: the table is gone (add it to `exclude`)"]
+        for table in catalog.tables:
             head = ledger.head(connection, migration.source, table.name)
             if head is None or head.week > cut.week:
                 continue

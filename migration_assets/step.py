@@ -11,7 +11,6 @@ from datetime import date
 from pathlib import Path
 
 from migration_assets.errors import (
-    DriftError,
     GuardError,
     MigrationError,
     StateError,
@@ -99,12 +98,12 @@ def bootstrap(migration: Migration) -> None:
 def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -> Delta:
     """Store the delta that carries a table from its head to a week's cut.
 
-    Where the head covers the week already, its delta stays as it was stored, or is empty. Drift
-    that a person has to confirm is noted in the ledger: no load will come to note it.
+    Where the head covers the week already, its delta stays as it was stored, or is empty. A failed
+    attempt is noted in the ledger, then raised: no load will come to note it.
     """
     try:
         return _make_delta(migration, table, week)
-    except DriftError as error:
+    except MigrationError as error:
         _note(migration, table, week, run, error)
         raise
 

@@ -19,6 +19,11 @@ def typed(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def doubled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Change values, and no type."""
+    return frame.with_columns(pl.col("n") * 2)
+
+
 def other_order_of_columns(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the columns in another order, which is the same frame."""
     return frame.select(reversed(frame.columns))

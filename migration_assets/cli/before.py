@@ -1,6 +1,7 @@
 """The commands before anything is carried: write the settings, examine everything, plan."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,13 +120,14 @@ def plan(
     with answering(as_json=as_json) as answer:
         settings = settings_here()
         file = require_file(file_of(os.environ, Path.cwd())) if write else None
-        target, absent = _target_to_ask(settings)
-        made = make(
-            settings,
-            target,
-            absent=absent,
-            choose=lambda names: known_tables(table, names) or names,
-        )
+        with _lent(settings):
+            target, absent = _target_to_ask(settings)
+            made = make(
+                settings,
+                target,
+                absent=absent,
+                choose=lambda names: known_tables(table, names) or names,
+            )
         pinned = pin(file, made) if file else None
         if as_json:
             answer.document = documents.plan(made, pinned)
@@ -142,6 +144,17 @@ def plan(
             raise typer.Exit(FAILED)
 
 
+def _lent(settings: "Settings") -> AbstractContextManager[object]:
+    """Start an embedded target that was made already, for as long as the plan is made."""
+    from migration_assets.defs.resources import embedded_folder
+    from migration_assets.target import embedded
+
+    folder = embedded_folder(settings)
+    return (
+        embedded.borrowed(folder) if settings.embedded and embedded.made(folder) else nullcontext()
+    )
+
+
 def _target_to_ask(settings: "Settings") -> "tuple[Target | None, str]":
     """Return the target, unless it is an embedded one that would have to be started."""
     from migration_assets.target.connection import target_of
@@ -152,7 +165,7 @@ def _target_to_ask(settings: "Settings") -> "tuple[Target | None, str]":
 
     url = _running_embedded(settings, TARGET_DATABASE)
     if url is None:
-        return None, "the embedded target does not run: this is a proposal, loaded tables included"
+        return None, "the embedded target was not made yet: this is a proposal"
     return target_of(settings, url), ""
 
 

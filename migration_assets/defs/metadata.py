@@ -151,11 +151,7 @@ def copy_metadata(
         "deleted": dg.MetadataValue.int(moved.deleted),
         "quarantined": dg.MetadataValue.int(proof.quarantined_rows),
         "displaced": dg.MetadataValue.int(moved.displaced),
-        **(
-            {"schema_changes": dg.MetadataValue.text("\n".join(moved.changes))}
-            if moved.changes
-            else {}
-        ),
+        **({"schema_changes": dg.MetadataValue.json(list(moved.changes))} if moved.changes else {}),
         **{
             f"seconds_until_{stage}": dg.MetadataValue.float(round(seconds, 3))
             for stage, seconds in stopwatch.seconds.items()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from migration_assets.deferring import deferred_at
 from migration_assets.defs.known import tables_of
 from migration_assets.defs.resources import open_migration
 from migration_assets.defs.selection import PARTITION_TAG
@@ -39,7 +40,7 @@ def make_report(
     instance: dg.DagsterInstance, migration: Migration, tables: Iterable[str], week: date
 ) -> None:
     """Write a week's report to the state folder and into Dagster."""
-    text = render(standing(migration, tables, [week]), week)
+    text = render(standing(migration, tables, [week]), week, _at_the_cutover(migration, week))
     migration.state.write_text(f"reports/{week.isoformat()}.md", text)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
@@ -48,6 +49,14 @@ def make_report(
             metadata={"report": dg.MetadataValue.md(text)},
         )
     )
+
+
+def _at_the_cutover(migration: Migration, week: date) -> dict[str, str]:
+    """Try what is made at the cutover; where it can't be tried, the report says why."""
+    try:
+        return deferred_at(migration, week)
+    except MigrationError as error:
+        return {"not tried": str(error)}
 
 
 def report_week(

@@ -6,8 +6,9 @@ import pwd
 from pathlib import Path
 
 from migration_assets.errors import SettingsError, SourceBusyError
-from migration_assets.mapping.overrides import check_columns, check_tables
+from migration_assets.mapping.overrides import check_columns
 from migration_assets.model import Catalog
+from migration_assets.proposal import check_named
 from migration_assets.report.checkup import Check, ok, problem, size, warning
 from migration_assets.settings import Settings
 from migration_assets.source.casts import check_casts
@@ -56,7 +57,7 @@ def _tables(settings: Settings, catalog: Catalog, wanted: Catalog) -> list[Check
     if not settings.tables:
         return []
     try:
-        check_tables(settings.of_tables, catalog)
+        check_named(settings, catalog)
     except SettingsError as error:
         return [problem("tables", *_said(error))]
     try:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from migration_assets.mapping.drift import Drift
+from migration_assets.mapping.encodings import pattern
 from migration_assets.mapping.evidence import (
     candidates,
     lost_affinity,
@@ -147,10 +148,10 @@ def _by_policy(
     values = f"{unfit} value{' does' if unfit == 1 else 's do'}n't fit {spelled(column.type)}"
     policy = policy_of(column, drift.override)
     if policy is Policy.FAIL:
-        place = drift.setting("columns", column.name, "policy")
         drift.stop(
             f"column {column.name}: {values}, and its policy is to fail",
-            f"mend the source, or set `{place}: widen` (or `quarantine`)",
+            f"mend the source, or set {drift.column_setting(column.name, 'policy', 'widen')}"
+            " (or `quarantine`)",
         )
     if policy is Policy.QUARANTINE and not fresh:
         drift.say(f"column {column.name}: {values}, so their rows are quarantined")
@@ -169,4 +170,5 @@ def _by_policy(
 
 def spelled(kind: TargetType) -> str:
     """Name a type for people, with the form of its values."""
-    return f"{kind.sql} (form {kind.form!r})" if kind.form else kind.sql
+    form = pattern(kind) if kind.form else ""
+    return f"{kind.sql} ({form})" if form else kind.sql

@@ -35,9 +35,14 @@ class Drift:
         """Note what a person has to confirm or mend."""
         self.unsafe.append(Finding(what=what, to_do=to_do))
 
-    def setting(self, *path: str) -> str:
-        """Return the place of a setting of the table, as it is written in migration.yaml."""
-        return ": ".join(("tables", *map(quoted, (self.base.table, *path))))
+    def setting(self, line: str) -> str:
+        """Return a line of the table's settings and its place in migration.yaml."""
+        return f"`{line}` below `tables: {quoted(self.base.table)}`"
+
+    def column_setting(self, column: str, name: str, value: str) -> str:
+        """Return a line of a column's settings, as it can be pasted, and its place."""
+        place = f"tables: {quoted(self.base.table)}: columns"
+        return f"`{quoted(column)}: {{{name}: {value}}}` below `{place}`"
 
     @property
     def names_now(self) -> dict[str, str]:

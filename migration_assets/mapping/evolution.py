@@ -117,7 +117,7 @@ def _check_settings(drift: Drift) -> None:
     if told is not None and loaded not in (told, fold(told)):
         drift.stop(
             f"the settings call the target's table {told}; it was loaded as {loaded}",
-            f"set `{drift.setting('target')}: {quoted(loaded)}`",
+            f"set {drift.setting(f'target: {quoted(loaded)}')}",
         )
 
 
@@ -132,11 +132,11 @@ def _propose_renames(drift: Drift) -> None:
         if not found:
             continue
         _, gone, likeness = max(found, key=lambda f: (f[0], f[1]))
-        place = drift.setting("columns", new, "renamed_from")
         drift.stop(
             f"column {new} seems to be column {gone} under a new name: {likeness.alike} of"
             f" {likeness.rows} rows have its value",
-            f"set `{place}: {quoted(gone)}`, or `{place}: ''` where it is another column",
+            f"set {drift.column_setting(new, 'renamed_from', quoted(gone))}, or"
+            " `renamed_from: ''` where it is another column",
         )
 
 
@@ -151,7 +151,7 @@ def _key(drift: Drift) -> tuple[str, ...]:
         if unknown:
             drift.stop(
                 f"the settings name a key of columns that aren't there: {', '.join(unknown)}",
-                f"mend `{drift.setting('key')}`",
+                f"mend {drift.setting('key')}",
             )
             return left
         if told != before:
@@ -164,10 +164,10 @@ def _key(drift: Drift) -> tuple[str, ...]:
     if not before:
         return before
     wanted = declared[0] if declared else ()
-    place = drift.setting("key")
+    line = f"key: [{', '.join(map(quoted, wanted))}]"
     drift.stop(
         f"the key was {listed(drift.base.key)}; the source's is {listed(wanted)} now",
-        f"set `{place}: [{', '.join(map(quoted, wanted))}]`"
+        f"set {drift.setting(line)}"
         + (f", or `[{', '.join(map(quoted, before))}]` to keep it" if left == before else ""),
     )
     return left
@@ -192,13 +192,13 @@ def _check_key(drift: Drift, key: tuple[str, ...], columns: Sequence[ColumnMappi
             drift.stop(
                 f"column {column.name} can't be in a key: it is {column.type.sql}, in which equal"
                 " doesn't mean the same bytes",
-                f"mend `{drift.setting('key')}`, or the column's `type`",
+                f"mend {drift.setting('key')}, or the column's `type`",
             )
         if column.name in key and column.cast:
             drift.stop(
                 f"column {column.name} can't be in the key: {CAST_IN_KEY}",
-                f"remove `{drift.setting('columns', column.name, 'cast')}`, or mend"
-                f" `{drift.setting('key')}`",
+                f"remove {drift.column_setting(column.name, 'cast', '…')}, or mend"
+                f" {drift.setting('key')}",
             )
 
 

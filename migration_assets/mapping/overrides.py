@@ -6,7 +6,7 @@ isn't there may be a misspelt one, whose table would be loaded by the census alo
 
 import difflib
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from migration_assets.errors import SettingsError
 from migration_assets.mapping.encodings import pattern, settle
@@ -26,14 +26,22 @@ _LISTED = 20  # names that an error lists
 CAST_IN_KEY = "it has a `cast`, and rows are told apart by what the source holds"
 
 
-def check_tables(overrides: Mapping[str, TableOverride], catalog: Catalog) -> None:
+def check_tables(
+    overrides: Mapping[str, TableOverride],
+    catalog: Catalog,
+    *,
+    excluded: Callable[[str], bool] = lambda _name: False,
+) -> None:
     """Make sure that every table named is one of the source's, and every target name free.
 
     `catalog` holds all tables, those that the settings leave out too: what is said of these waits.
-    Raises `SettingsError`.
+    One that isn't there may be named still while it is `excluded`: the application dropped it after
+    its settings were written, and somebody has said that it knows. Raises `SettingsError`.
     """
     names = {table.name: None for table in catalog.tables}  # in their order
     for name, override in overrides.items():
+        if name not in names and excluded(name):
+            continue
         if name in catalog.left_out:
             raise SettingsError(
                 what=f"table {name} can't be carried: {catalog.left_out[name]}",
@@ -45,7 +53,9 @@ def check_tables(overrides: Mapping[str, TableOverride], catalog: Catalog) -> No
                 what=f"the source has no table {name}",
                 where=override.where(),
                 expected=f"one of {_listed(names)}",
-                hint=_meant(name, names) or "spell it as the source does, or remove it",
+                hint=_meant(name, names)
+                or "spell it as the source does, or remove it; where the application dropped it,"
+                " add it to `exclude`",
             )
     _check_targets(overrides, names)
 

@@ -184,8 +184,8 @@ def _evidence(census: ColumnCensus, kind: TargetType) -> str:
     if census.values == 0:
         return "no values yet: from the declaration"
     classes = ", ".join(f"{count} {name}" for name, count in sorted(census.classes.items()))
-    if kind.form:
-        classes += f" (form {kind.form!r})"
+    if kind.form and pattern(kind):
+        classes += f" ({pattern(kind)})"
     elif seems := _seems(census, kind):
         classes += f" ({seems})"
     misfits = census.values - census.fits.get(kind, 0)

@@ -65,8 +65,6 @@ def load(name: str, where: str) -> Transform:
     importlib.invalidate_caches()
     try:
         found: Any = importlib.import_module(module)
-        for part in function.split("."):
-            found = getattr(found, part)
     except Exception as error:  # noqa: BLE001 - a user's module may raise anything
         raise TransformError(
             what=f"the transform {name} can't be imported: {_describe(error, module)}",
@@ -74,6 +72,15 @@ def load(name: str, where: str) -> Transform:
             expected=_EXPECTED,
             hint="lay the module beside migration.yaml, or name its folder in PYTHONPATH",
         ) from None
+    for part in function.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise TransformError(
+            what=f"the transform {name} is not there: its module has no function {function}",
+            where=where,
+            expected=_EXPECTED,
+            hint="mend `transform` in migration.yaml, or write the function",
+        )
     if not callable(found):
         raise TransformError(
             what=f"the transform {name} is no function", where=where, expected=_EXPECTED

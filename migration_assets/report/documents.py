@@ -29,10 +29,7 @@ def status(found: Status) -> dict[str, Any]:
             for name, cells in found.cells.items()
         ],
         "on_hold": {name: hold.text for name, hold in found.holds.items()},
-        "schema_changes": [
-            {"table": name, "week": week.isoformat(), "changes": list(said)}
-            for (name, week), said in sorted(found.changes.items())
-        ],
+        "schema_changes": _changes(found),
         "failures": [
             {"table": name, "week": week.isoformat(), "reason": reason}
             for (name, week), reason in sorted(found.reasons.items())
@@ -58,11 +55,23 @@ def carried(found: Carried) -> dict[str, Any]:
         "complete": found.complete,
         "runs": list(found.runs),
         "new_tables": list(found.new_tables),
+        "schema_changes": [
+            {"table": change["table"], "changes": change["changes"]}
+            for change in (_changes(found.status) if found.status else ())
+            if change["week"] == found.week.isoformat()
+        ],
         "on_hold": {name: hold.text for name, hold in found.held.items()},
         "tables": tables,
         "failures": [{"step": step, "reason": why} for step, why in found.failures.items()],
         "problems": list(found.problems),
     }
+
+
+def _changes(found: Status) -> list[dict[str, Any]]:
+    return [
+        {"table": name, "week": week.isoformat(), "changes": list(said)}
+        for (name, week), said in sorted(found.changes.items())
+    ]
 
 
 def plan(found: Plan, pinned: Pinned | None = None) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def pinned_text(pinned: Pinned) -> Iterator[str]:
 
 def _print_table(table: TablePlan, console: Console) -> None:
     title = f"{table.table} → {table.target}" if table.target else table.table
-    rows = "" if table.rows is None else f"  {table.rows} rows"
+    rows = "" if table.rows is None else f"  {table.rows} row{'' if table.rows == 1 else 's'}"
     console.print(f"{title}{rows}", style="bold", markup=False, soft_wrap=True)
     for stop in table.stops:
         console.print(f"  stopped: {stop}", style="red", markup=False, soft_wrap=True)
@@ -96,19 +96,21 @@ def details(column: PlannedColumn) -> Iterator[str]:
         if found.lowest is not None:
             facts.append(f"from {found.lowest} to {found.highest}")
         if found.longest is not None:
-            facts.append(f"up to {found.longest:,} bytes")
+            facts.append(f"up to {_counted(found.longest, 'byte')}")
         if facts:
             yield ", ".join(facts)
         if found.examples:
             yield f"don't fit, such as: {'; '.join(found.examples)}"
     for offer in column.offers:
-        yield f"{offer.values:,} look like {said(offer.type, offer.encoding)}"
+        yield f"or {said(offer.type, offer.encoding)}: {offer.values:,} look like it"
 
 
 def said(kind: str, encoding: str) -> str:
     """Return a type as the settings say it."""
     quoted = scalar(kind)
-    return f"{{type: {quoted}, encoding: {scalar(encoding)}}}" if encoding else f"type: {quoted}"
+    return (
+        f"{{type: {quoted}, encoding: {scalar(encoding)}}}" if encoding else f"{{type: {quoted}}}"
+    )
 
 
 def _print_unfit(table: TablePlan, console: Console) -> None:
@@ -124,6 +126,10 @@ def _print_unfit(table: TablePlan, console: Console) -> None:
         more = " …" if unfit.rows > len(unfit.keys) else ""
         keys = "; ".join(unfit.keys)
         console.print(f"    such as {keys}{more}", markup=False, soft_wrap=True)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _sum(plan: Plan) -> str:

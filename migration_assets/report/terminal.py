@@ -66,10 +66,17 @@ def print_status(status: Status, console: Console) -> None:
             head.isoformat() if head else "[red]never[/]",
         )
     console.print(grid)
+    _print_changes(status, shown, console)
     _print_holds(status.holds, console)
     for (name, week), reason in sorted(status.reasons.items()):
         text = f"{name}, week {week}: {reason}"
         console.print(text, style="red", markup=False, soft_wrap=True)
+
+
+def _print_changes(status: Status, weeks: Sequence[date], console: Console) -> None:
+    for (name, week), said in sorted(status.changes.items()):
+        for change in said if week in weeks else ():
+            console.print(f"{name}, week {week}: {change}", markup=False, soft_wrap=True)
 
 
 def _print_holds(holds: Mapping[str, Hold], console: Console) -> None:
@@ -114,6 +121,7 @@ def print_carried(carried: Carried, console: Console) -> None:
         text = f"new in this week's cut, carried by a second run: {names}"
         console.print(text, markup=False, soft_wrap=True)
     if carried.status is not None:
+        _print_changes(carried.status, (carried.week,), console)
         console.print(_counted(carried.status, carried.week), markup=False)
     _print_holds(carried.held, console)
     console.print(f"week {carried.week}: {carried.verdict}")

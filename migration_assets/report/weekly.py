@@ -1,17 +1,24 @@
 """The report of a week: where every table stands after it, and what failed, as Markdown."""
 
+from collections.abc import Mapping
 from datetime import date
 from textwrap import TextWrapper
+from types import MappingProxyType
 
 from migration_assets.report.status import Cell, Status
 
+TAKEN = "the target takes it"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _WIDTH = (
     100  # characters of a line in a code block that Dagster shows whole, in a window of 1300 px
 )
 
 
-def render(status: Status, week: date) -> str:
-    """Return a week's report; `status` covers at least that week. No row value is in it."""
+def render(status: Status, week: date, later: Mapping[str, str] = _NOTHING) -> str:
+    """Return a week's report; `status` covers at least that week. No row value is in it.
+
+    `later` says of what is made at the cutover, or was left out, how it went when it was tried.
+    """
     lines = [
         f"# Week {week}",
         "",
@@ -38,7 +45,23 @@ def render(status: Status, week: date) -> str:
         lines += ["", "## What failed"]
         for name, reason in sorted(reasons.items()):
             lines += ["", f"**{_plain(name)}**", "", "```text", *_wrapped(reason), "```"]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_at_the_cutover(later)]) + "\n"
+
+
+def _at_the_cutover(later: Mapping[str, str]) -> list[str]:
+    """List what the target would not take; what it takes is only counted."""
+    problems = {name: said for name, said in later.items() if said != TAKEN}
+    if not later:
+        return []
+    lines = ["", "## At the cutover", ""]
+    taken = len(later) - len(problems)
+    lines += [f"Of {len(later)} objects that are made then, the target takes {taken}."]
+    if problems:
+        lines += ["", "```text"]
+        for name, said in sorted(problems.items()):
+            lines += _wrapped(f"{name}: {said}")
+        lines += ["```"]
+    return lines
 
 
 def _verdict(status: Status, week: date) -> str:

@@ -103,6 +103,11 @@ def select(catalog: Catalog, include: tuple[str, ...], exclude: tuple[str, ...])
     return replace(catalog, tables=tuple(tables), left_out=left_out)
 
 
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Tell whether one of the settings' shell patterns matches a table's name."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def name_pattern(name: str) -> str:
     """Return the shell pattern that matches just this name."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
@@ -141,9 +146,9 @@ def _reason_to_leave_out(
         return "a view: it holds no rows"
     if kind in ("virtual", "shadow"):
         return f"a {kind} table: its rows belong to an extension of SQLite"
-    if any(fnmatchcase(name, pattern) for pattern in exclude):
+    if matches(name, exclude):
         return "excluded by the settings"
-    if not any(fnmatchcase(name, pattern) for pattern in include):
+    if not matches(name, include):
         return "not included by the settings"
     return ""
 

@@ -266,6 +266,7 @@ def table_in(cut: Cut, name: str) -> SourceTable:
             what="the table is not in this cut",
             where=f"table {name}, week {cut.week}",
             expected="a table that the source had when the cut was taken",
-            hint="the application dropped or renamed it: restore it, or `exclude` it",
+            hint="the application dropped or renamed it: restore it, or add it to `exclude` in"
+            " migration.yaml; what was loaded stays on the target",
         )
     return table

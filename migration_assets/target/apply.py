@@ -31,7 +31,7 @@ from migration_assets.target.writing import (
 from migration_assets.verify import digest_sql
 
 FOREIGN_WRITES = "foreign_writes"
-FOREIGN_HINT = (
+_FOREIGN_HINT = (
     "`migration-assets verify` names them all; `--acknowledge foreign_writes` keeps their rows in"
     " migration.displaced and goes on"
 )
@@ -280,5 +280,18 @@ def refuse_foreign(
         what=f"{len(found)} rows{more} were changed on the target by someone else: {shown}",
         where=f"table {mapping.table}, week {week}",
         expected="the rows as the last load left them",
-        hint=FOREIGN_HINT,
+        hint=foreign_hint(mapping),
+    )
+
+
+def foreign_hint(mapping: TableMapping) -> str:
+    """Say what to do about rows that aren't as the last load left them.
+
+    That they were may have been told by another transform than the one that made them.
+    """
+    if not mapping.transform:
+        return _FOREIGN_HINT
+    return (
+        f"if what {mapping.transform} makes of a row was changed, give the function another name,"
+        f" in its module and in migration.yaml: the table then moves to it; else {_FOREIGN_HINT}"
     )

@@ -135,6 +135,11 @@ def _give_back(folder: Path, account: Account | None, users: int) -> None:
             os.close(users)
 
 
+def made(folder: Path) -> bool:
+    """Tell whether `folder` has a server, running or not."""
+    return folder.exists() and _read(folder.resolve()) is not None
+
+
 def running(folder: Path) -> bool:
     """Tell whether the server of `folder` runs now."""
     if not folder.exists():

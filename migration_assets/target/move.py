@@ -42,7 +42,7 @@ from migration_assets.model import (
 )
 from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
-from migration_assets.target import ddl, ledger, quarantine, remap, staging
+from migration_assets.target import ddl, ledger, quarantine, remap, staging, way_out
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -58,11 +58,6 @@ from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
 from migration_assets.verify.prove import prove, target_digest
 from migration_assets.verify.round_trip import round_trip
-
-_QUARANTINE_HINT = (
-    "if somebody changed migration.quarantine, `--acknowledge foreign_writes` makes this table's"
-    " part of it anew from the cut; if nobody did, keep both cuts and report it"
-)
 
 
 def _no_stop(_stage: str) -> None:
@@ -342,13 +337,13 @@ def _guard_foreign_rows(connection: Connection, step: Step) -> int:
     return 0
 
 
-def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...]) -> None:
+def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...], hint: str = "") -> None:
     shown = f": {'; '.join(named)}" if named else ""
     raise GuardError(
         what=f"rows were changed on the target by someone else{shown}",
         where=step.where,
         expected="the rows as the last load left them",
-        hint=changes.FOREIGN_HINT,
+        hint=hint or changes.foreign_hint(step.mapping),
     )
 
 
@@ -358,17 +353,15 @@ def _prove(connection: Connection, step: Step, applied: Applied) -> tuple[Proof,
         return proof, digest
     named = tuple(d.text(show_key=step.show_keys) for d in proof.differences)
     if not proof.digest_equal and _written_elsewhere(connection, step, digest, applied):
-        _refuse_foreign_somewhere(step, named)
+        hint = way_out.of_foreign_write(connection, step.mapping, proof)
+        _refuse_foreign_somewhere(step, named, hint)
     raise ProofError(
         what=f"the target is not equal to the cut: {proof.source_rows} rows in the source,"
         f" {proof.target_rows} on the target, {proof.quarantined_rows} quarantined;"
         f" {'; '.join(named)}",
         where=step.where,
         expected="equal counts, digests and quarantine; nothing was committed",
-        hint=_QUARANTINE_HINT
-        if proof.digest_equal
-        else f"materialize delta/{step.mapping.table} for {step.cut.week} again, then the table;"
-        " if it stays, keep both cuts and report it",
+        hint=way_out.of_unequal(connection, step.mapping, proof),
     )
 
 

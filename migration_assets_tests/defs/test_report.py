@@ -61,6 +61,17 @@ def test_a_good_weeks_report_says_that_all_is_proved(pipeline: Pipeline) -> None
     assert "All 2 tables are proved equal to their cut." in report
     assert "| `orders` | loaded | 2 | 2 | 0 | 0 | 0 | 2024-10-06 |" in report
     assert "What failed" not in report
+    assert "At the cutover" not in report
+
+
+def test_the_report_tries_what_is_made_at_the_cutover(pipeline: Pipeline) -> None:
+    """Views that the target refuses are named every week."""
+    pipeline.change("CREATE VIEW large AS SELECT id FROM orders WHERE amount > 9")
+    pipeline.change("CREATE VIEW odd AS SELECT round(amount) FROM orders")
+    tell_sensor(pipeline, pipeline.run(1).run_id)
+    report = report_of(pipeline, 1)
+    assert "Of 2 objects that are made then, the target takes 1." in report
+    assert "source: view odd: " in report
 
 
 def test_a_table_without_an_asset_stands_in_the_report_as_never_loaded(pipeline: Pipeline) -> None:

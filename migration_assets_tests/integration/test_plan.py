@@ -12,10 +12,12 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from migration_assets import planning
+from migration_assets import planning, step
 from migration_assets.errors import GuardError, SettingsError, SourceError, StateError
 from migration_assets.report.plan import NEW, REFUSED, SEALED, Plan, TablePlan
 from migration_assets.report.plan_text import ddl_text, print_plan
+from migration_assets.source.catalog import remember
+from migration_assets.source.reader import catalog_in
 from migration_assets.step import Migration
 from migration_assets.target.connection import target_of
 from migration_assets_tests.fixtures_migration import (
@@ -133,7 +135,10 @@ def test_types_come_with_their_evidence(make_migration: MakeMigration) -> None:
     migration = make_migration(SCHEMA)
     change(migration, ORDERS, "UPDATE orders SET amount = 'a lot' WHERE id = 7")
     found = {c.name: c for c in planned(migration, "orders").columns}
-    assert (found["at"].type, found["at"].evidence) == ("timestamp", "2000 text (form ' 0')")
+    assert (found["at"].type, found["at"].evidence) == (
+        "timestamp",
+        "2000 text (YYYY-MM-DD HH:MM:SS)",
+    )
     assert found["amount"].type == "double precision"
     assert found["amount"].evidence == "1999 real, 1 text; 1 don't fit"
     assert found["id"].not_null
@@ -243,7 +248,37 @@ def test_a_change_that_has_to_be_confirmed_is_named(make_migration: MakeMigratio
     load_week(migration, 1)
     change(migration, "ALTER TABLE customers RENAME COLUMN id TO number")
     (stop,) = planned(migration, "customers").stops
-    assert "`tables: customers: key: [number]`" in stop
+    assert "`key: [number]` below `tables: customers`" in stop
+
+
+def test_nothing_is_applied_while_a_word_is_missing(make_migration: MakeMigration) -> None:
+    """What is safe waits with what isn't, and the plan says no other thing."""
+    migration = make_migration(SCHEMA)
+    load_week(migration, 1)
+    change(
+        migration,
+        "ALTER TABLE customers RENAME COLUMN id TO number",
+        "ALTER TABLE customers ADD COLUMN email TEXT",
+    )
+    assert planned(migration, "customers").pending == ()
+
+
+def test_a_loaded_table_that_the_source_dropped_is_named_until_it_is_excluded(
+    make_migration: MakeMigration,
+) -> None:
+    """The next run would stop for it; a plan of other tables says nothing of it."""
+    migration = make_migration(SCHEMA)
+    load_week(migration, 1)
+    remember(migration.state, catalog_in(step.cut_for(migration, week(1))))
+    change(migration, "DROP TABLE customers")
+    found = planned(migration, "customers")
+    assert found.state == REFUSED
+    assert "add it to `exclude`" in found.stops[0]
+    alone = planning.make(migration.settings, migration.target, choose=lambda _: ["orders"])
+    assert [t.table for t in alone.tables] == ["orders"]
+    excluded = migration.settings.model_copy(update={"exclude": ("customers",)})
+    tables = planning.make(excluded, migration.target).tables
+    assert [t.table for t in tables] == ["orders"]
 
 
 def test_a_loaded_table_that_is_gone_from_the_target_is_named(
@@ -296,6 +331,17 @@ def test_a_table_that_cannot_be_carried_is_refused_by_name(make_migration: MakeM
     assert found["wide"].state == REFUSED
     assert "1700 columns" in found["wide"].stops[0]
     assert {found["orders"].state, found["customers"].state} == {NEW}
+
+
+def test_a_transform_that_raises_stops_the_plan_of_its_table_alone(
+    make_migration: MakeMigration,
+) -> None:
+    """The others are planned all the same."""
+    broken = {"customers": {"transform": "migration_assets_tests.transforms:raising"}}
+    found = {t.table: t for t in plan(make_migration(SCHEMA, tables=broken)).tables}
+    assert found["customers"].state == REFUSED
+    assert "it raised RuntimeError" in found["customers"].stops[0]
+    assert found["orders"].state == NEW
 
 
 LATER = """

@@ -172,7 +172,7 @@ def test_what_has_to_be_confirmed_is_a_finding(migration: Migration) -> None:
     step.take_cut(migration, week(2))
     (found,) = schema(migration).findings
     assert found.what.startswith("at the source: the key was (id)")
-    assert "`tables: item: key: [number]`" in found.to_do
+    assert "`key: [number]` below `tables: item`" in found.to_do
 
 
 def test_a_table_that_left_the_source_is_a_finding(migration: Migration) -> None:

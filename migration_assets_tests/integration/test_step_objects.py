@@ -1,5 +1,6 @@
 """Schema objects through the one step: each stands on the target, or is listed with the reason."""
 
+import re
 import sqlite3
 from contextlib import closing
 
@@ -7,10 +8,12 @@ import psycopg
 import pytest
 
 from migration_assets import standing, step
-from migration_assets.errors import TargetError
+from migration_assets.errors import MigrationError, TargetError
 from migration_assets.model import DeferredObject
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
+    DISPLACE,
+    NOTHING,
     MakeMigration,
     assert_equal,
     assert_proved,
@@ -229,6 +232,33 @@ def test_generated_columns_are_generated_by_the_server(
         "INSERT INTO t (id, a, b) VALUES (4, 7, 'abcd')",
     )
     load_week(migration, 2)
+    assert_equal(migration)
+    assert_proved(migration, "t")
+
+
+@pytest.mark.parametrize(
+    ("changed", "acknowledged"),
+    [("INSERT INTO t (id) VALUES (9)", NOTHING), ("UPDATE t SET a = 9 WHERE id = 2", DISPLACE)],
+)
+def test_a_generated_column_that_somebody_changed_comes_with_the_way_out(
+    make_migration: MakeMigration, changed: str, acknowledged: frozenset[str]
+) -> None:
+    """Nothing can write over it, so the hint makes it a plain column first."""
+    migration = make_migration(GENERATED)
+    load_week(migration, 1)
+    write_on_target(
+        migration,
+        "ALTER TABLE t DROP COLUMN s",
+        "ALTER TABLE t ADD COLUMN s TEXT GENERATED ALWAYS AS (b || '+') STORED",
+    )
+    change(migration, changed)
+    error = run_week(migration, 2, acknowledged=acknowledged)["t"]
+    assert isinstance(error, MigrationError)
+    statement = re.search(r"`(ALTER TABLE .*?)`", error.hint)
+    assert statement is not None
+    assert statement[1].endswith('ALTER COLUMN "s" DROP EXPRESSION')
+    write_on_target(migration, statement[1])
+    load_week(migration, 2, acknowledged=DISPLACE)
     assert_equal(migration)
     assert_proved(migration, "t")
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from migration_assets import standing
-from migration_assets.errors import ProofError, TransformError
+from migration_assets.errors import MigrationError, ProofError, TransformError
 from migration_assets.step import Migration
 from migration_assets.target.embedded import EmbeddedServer, ensure_database
 from migration_assets_tests import command, transforms
@@ -25,6 +25,7 @@ from migration_assets_tests.fixtures_migration import (
     week,
     write_on_target,
 )
+from migration_assets_tests.telling import telling
 
 ITEMS = """
 CREATE TABLE item (id INTEGER PRIMARY KEY, price TEXT, n INTEGER, at INTEGER NOT NULL);
@@ -48,6 +49,20 @@ def test_a_column_that_was_renamed_is_all_that_changed(make_migration: MakeMigra
     change(migration, "ALTER TABLE item RENAME COLUMN at TO AT")
     moved = load_week(migration, 2)["item"]
     assert moved.changes == ("column AT was called at",)
+    assert_proved(migration, "item")
+
+
+def test_a_transform_that_was_changed_comes_with_the_way_out(
+    make_migration: MakeMigration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under its old name nothing tells it from a target that somebody changed; it needs a new."""
+    migration = load_first(make_migration, "same")
+    monkeypatch.setattr(transforms, "same", transforms.doubled)
+    change(migration, "UPDATE item SET n = 8 WHERE id = 1")
+    error = run_week(migration, 2)["item"]
+    assert isinstance(error, MigrationError)
+    assert "give the function another name" in error.hint
+    load_week(telling(migration, transform="migration_assets_tests.transforms:doubled"), 2)
     assert_proved(migration, "item")
 
 

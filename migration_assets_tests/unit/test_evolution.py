@@ -219,4 +219,4 @@ def test_a_name_that_yaml_would_misread_is_quoted() -> None:
         columns=(*table.columns, SourceColumn(name="no: 1", declared="TEXT", not_null=True, key=1)),
     )
     found = followed(table, evidence=Evidence(census={"no: 1": TEXTS}))
-    assert '`tables: orders: key: ["no: 1"]`' in found.unsafe[0].to_do
+    assert '`key: ["no: 1"]` below `tables: orders`' in found.unsafe[0].to_do

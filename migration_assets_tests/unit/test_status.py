@@ -8,7 +8,7 @@ from rich.console import Console
 from migration_assets.model import Hold
 from migration_assets.report.status import Status, status
 from migration_assets.report.terminal import print_status
-from migration_assets.report.weekly import render
+from migration_assets.report.weekly import TAKEN, render
 
 WEEKS = [date(2026, 10, 4), date(2026, 10, 11), date(2026, 10, 18)]
 LOAD = {"inserted": 3, "updated": 2, "deleted": 1, "target_rows": 40, "quarantined": 1}
@@ -71,6 +71,24 @@ def test_only_a_head_at_the_last_week_is_proved() -> None:
 def test_a_table_never_loaded_is_not_proved() -> None:
     """Nothing in the ledger is nothing proved."""
     assert not status(tables=["orders"], weeks=WEEKS, entries=[], attempts=[]).proved
+
+
+def test_changes_of_a_schema_are_printed_for_the_weeks_that_are_shown() -> None:
+    """On-call looks there first when the application was deployed."""
+    entry = load("orders", WEEKS[1]) | {"changes": ["column [b] is new: text"]}
+    found = status(tables=["orders"], weeks=WEEKS, entries=[entry], attempts=[])
+    assert "orders, week 2026-10-11: column [b] is new: text" in printed(found)
+    assert "is new" not in printed(found, width=30)
+
+
+def test_the_report_names_what_the_cutover_can_not_make_and_counts_the_rest() -> None:
+    """Nothing is said where nothing is deferred."""
+    assert "At the cutover" not in render(arranged(), WEEKS[1])
+    later = {"orders: check orders_check1": TAKEN, "source: view by_day": "no such function"}
+    report = render(arranged(), WEEKS[1], later)
+    assert "Of 2 objects that are made then, the target takes 1." in report
+    assert "source: view by_day: no such function" in report
+    assert "orders_check1" not in report
 
 
 def test_the_figures_of_a_load_are_printed() -> None:

@@ -335,7 +335,7 @@ def test_json_that_is_compared_stays_text(
             [MOMENT + "Z", MOMENT],
             "2 text (1 look like timestamptz YYYY-MM-DD HH:MM:SSZ)",
         ),
-        ("DATETIME", [MOMENT], "1 text (form ' 0')"),
+        ("DATETIME", [MOMENT], "1 text (YYYY-MM-DD HH:MM:SS)"),
     ],
 )
 def test_evidence_says_what_else_a_column_looks_like(
