@@ -4,7 +4,8 @@ INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
 TESTS := migration_assets_tests
 SYSTEM := $(TESTS)/system
-ON_OLDER := $(TESTS)/property $(wildcard $(TESTS)/integration/test_step_*.py) \
+ON_OLDER := $(wildcard $(TESTS)/property/test_any_*.py $(TESTS)/integration/test_step_*.py) \
+  $(patsubst %,$(TESTS)/property/test_%.py,digest json moments parquet_and_copy round_trip) \
   $(patsubst %,$(TESTS)/integration/test_%.py,bad_target drift ledger quarantine_replay \
   target_catalogue translate trial views)
 
@@ -38,7 +39,7 @@ demo: $(INSTALLED) ## Migrate a made-up business, or SOURCE=file.db, and show it
 test: $(INSTALLED) ## Run all tests but the system's in random order, with branch coverage
 	@$(BIN)/python -m pytest --ignore=$(SYSTEM) --cov --cov-branch --cov-report=term
 
-# The second time the tests of the step and of the digest run on an older PostgreSQL.
+# The second time what depends on the server runs on an older PostgreSQL.
 test-system: $(INSTALLED) ## Test with a browser, TLS, nginx, PostgreSQL 15 (Debian packages: see README.md)
 	@$(BIN)/python -m pytest $(SYSTEM)
 	@$(BIN)/python -m pytest --postgres=15 $(ON_OLDER)
