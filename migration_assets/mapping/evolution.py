@@ -197,8 +197,7 @@ def _check_key(drift: Drift, key: tuple[str, ...], columns: Sequence[ColumnMappi
         if column.name in key and column.cast:
             drift.stop(
                 f"column {column.name} can't be in the key: {CAST_IN_KEY}",
-                f"remove {drift.column_setting(column.name, 'cast', '…')}, or mend"
-                f" {drift.setting('key')}",
+                f"remove `cast` of column {column.name}, or mend {drift.setting('key')}",
             )
 
 
