@@ -17,6 +17,7 @@ from migration_assets.mapping.evidence import Evidence, pair
 from migration_assets.mapping.names import TableNames, fold, unique_name
 from migration_assets.mapping.objects import as_sealed, refused_generated, with_objects, without
 from migration_assets.mapping.overrides import CAST_IN_KEY
+from migration_assets.mapping.typed import identifier
 from migration_assets.mapping.types import KEY_KINDS
 from migration_assets.model import (
     ColumnMapping,
@@ -217,19 +218,29 @@ def _with_objects(drift: Drift, after: TableMapping, names: TableNames) -> Table
 def _generated_as_they_stand(drift: Drift, wanted: TableMapping) -> TableMapping:
     """Let only those columns be generated that are so already: others stand as plain ones.
 
-    A column becomes no generated one later, and none whose table's types change stays one.
+    A column becomes no generated one later, and none stays one whose type changes, or the type of
+    a column in its expression.
     """
     base, renamed = drift.base, drift.pairing.renamed
     before = {c.name: c for c in base.columns}
     standing = {c.name: before.get(renamed.get(c.name, c.name)) for c in wanted.columns}
-    moved = any(
-        old and old.type.sql != c.type.sql for c in wanted.columns if (old := standing[c.name])
-    )
-    plain = [
-        refused_generated(c, drift.table, "it stands as a plain column of the same values")
+    moved = [
+        identifier(c.target)
         for c in wanted.columns
-        if c.generated
-        and (moved or (old := standing[c.name]) is None or old.generated != c.generated)
+        if (old := standing[c.name]) and old.type.sql != c.type.sql
+    ]
+
+    def stays(column: ColumnMapping) -> bool:
+        old = standing[column.name]
+        same = old is not None and old.generated == column.generated
+        involved = (identifier(column.target), column.generated)
+        return same and not any(name in text for name in moved for text in involved)
+
+    problem = "it stands as a plain column of the same values"
+    plain = [
+        refused_generated(c, drift.table, problem)
+        for c in wanted.columns
+        if c.generated and not stays(c)
     ]
     return without(wanted, plain) if plain else wanted
 

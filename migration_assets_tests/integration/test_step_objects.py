@@ -26,6 +26,7 @@ from migration_assets_tests.fixtures_migration import (
     week,
     write_on_target,
 )
+from migration_assets_tests.telling import telling
 
 NEXT = "SELECT nextval(pg_get_serial_sequence('t', 'id'))"
 
@@ -492,3 +493,22 @@ def test_a_move_between_mappings_makes_such_a_column_a_plain_one(
     assert listed.problem == "gives another value in 1 rows"
     assert_equal(migration)
     assert load_week(migration, 3)["t"].changes == ()
+
+
+@pytest.mark.parametrize(("widened", "stays"), [("b", True), ("a", False)])
+def test_a_column_stays_generated_while_the_types_in_its_expression_do(
+    make_migration: MakeMigration, widened: str, *, stays: bool
+) -> None:
+    """What another column becomes is nothing to it."""
+    migration = make_migration(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b INT, g INT AS (a + 1) STORED);"
+        "INSERT INTO t VALUES (1, 5, 6), (2, 7, 8)"
+    )
+    load_week(migration, 1)
+    widening = telling(migration, "t", columns={widened: {"type": "numeric"}})
+    moved = load_week(widening, 2)["t"]
+    assert bool(moved.mapping.column("g").generated) is stays
+    assert moved.mapping.column(widened).type.sql == "numeric"
+    change(migration, "INSERT INTO t VALUES (3, 9, 10)")
+    load_week(widening, 3)
+    assert_equal(migration)

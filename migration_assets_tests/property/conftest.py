@@ -1,21 +1,37 @@
-"""One connection to a real PostgreSQL for all examples of a module's properties."""
+"""A database of a real PostgreSQL, and a folder, for all examples of a module's properties."""
 
 import secrets
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from migration_assets.target.connection import Connection, Target, connect
 from migration_assets.target.embedded import EmbeddedServer, ensure_database
+from migration_assets_tests.fixtures_sqlite import MEMORY
 
 
 @pytest.fixture(scope="module")
-def connection(postgres: EmbeddedServer) -> Iterator[Connection]:
-    """Return a session as the pipeline opens it, in a database of the module's own."""
+def url(postgres: EmbeddedServer) -> str:
+    """Return the URL of a database of the module's own; examples share it."""
     name = f"properties_{secrets.token_hex(6)}"
     ensure_database(postgres, name)
-    with connect(Target(url=postgres.url(name))) as connection:
+    return postgres.url(name)
+
+
+@pytest.fixture(scope="module")
+def connection(url: str) -> Iterator[Connection]:
+    """Return a session as the pipeline opens it."""
+    with connect(Target(url=url)) as connection:
         yield connection
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Return a folder for all examples; each writes its files anew."""
+    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -1,23 +1,18 @@
 """Any schema that changes from week to week: every row still arrives or is named."""
 
-import secrets
 import shutil
 import sqlite3
-import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_assets.errors import MigrationError
 from migration_assets.source.connection import exact_text
 from migration_assets.step import Migration
-from migration_assets.target.embedded import EmbeddedServer, ensure_database
 from migration_assets_tests.fixtures_migration import (
     assert_equal,
     assert_proved,
@@ -25,25 +20,10 @@ from migration_assets_tests.fixtures_migration import (
     migration_of,
     run_week,
 )
-from migration_assets_tests.fixtures_sqlite import MEMORY, insert
+from migration_assets_tests.fixtures_sqlite import insert
 from migration_assets_tests.random_schemas import DRIFTS, Drift, Rows, Table, rows, tables
 
 _numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def url(postgres: EmbeddedServer) -> str:
-    """Return the URL of a database for all examples; each has a table of its own there."""
-    name = f"drift_{secrets.token_hex(6)}"
-    ensure_database(postgres, name)
-    return postgres.url(name)
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Return a folder for all examples."""
-    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
-        yield Path(folder)
 
 
 @st.composite

@@ -1,21 +1,17 @@
 """Any schema with any rows: all of it arrives or is named, judged by independent eyes."""
 
-import secrets
 import shutil
 import sqlite3
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_assets.findings import Outcome
 from migration_assets.source.connection import exact_text
-from migration_assets.target.embedded import EmbeddedServer, ensure_database
 from migration_assets_tests.fixtures_migration import (
     assert_equal,
     assert_proved,
@@ -23,25 +19,10 @@ from migration_assets_tests.fixtures_migration import (
     load_week,
     migration_of,
 )
-from migration_assets_tests.fixtures_sqlite import CODECS, ENCODINGS, MEMORY, insert, insert_utf16
+from migration_assets_tests.fixtures_sqlite import CODECS, ENCODINGS, insert, insert_utf16
 from migration_assets_tests.random_schemas import Rows, Table, rows, tables
 
 _numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def url(postgres: EmbeddedServer) -> str:
-    """Return the URL of a database for all examples; each has a table of its own there."""
-    name = f"schemas_{secrets.token_hex(6)}"
-    ensure_database(postgres, name)
-    return postgres.url(name)
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Return a folder for all examples."""
-    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
-        yield Path(folder)
 
 
 def create(source: Path, table: Table, encoding: str) -> None:

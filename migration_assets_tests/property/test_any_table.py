@@ -1,15 +1,12 @@
 """Any table whatever its key: no row is lost and no two become one, judged by independent eyes."""
 
-import secrets
 import shutil
 import sqlite3
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +14,6 @@ from migration_assets.findings import Outcome
 from migration_assets.model import SqliteValue, UndecodableText
 from migration_assets.source.connection import exact_text
 from migration_assets.step import Migration
-from migration_assets.target.embedded import EmbeddedServer, ensure_database
 from migration_assets_tests.fixtures_migration import (
     assert_equal,
     assert_proved,
@@ -26,7 +22,7 @@ from migration_assets_tests.fixtures_migration import (
     migration_of,
     run_week,
 )
-from migration_assets_tests.fixtures_sqlite import MEMORY, TRICKY, insert, values
+from migration_assets_tests.fixtures_sqlite import TRICKY, insert, values
 
 DECLARED = (
     *("", "INTEGER", "INT", "TEXT", "TEXT COLLATE NOCASE", "VARCHAR(5) COLLATE RTRIM", "ANY"),
@@ -53,21 +49,6 @@ _rows = st.lists(st.tuples(_cell, _cell, _cell), max_size=7)
 _numbers = count(1)
 
 Rows = list[tuple[SqliteValue, ...]]
-
-
-@pytest.fixture(scope="module")
-def url(postgres: EmbeddedServer) -> str:
-    """Return the URL of a database for all examples; each has a table of its own there."""
-    name = f"tables_{secrets.token_hex(6)}"
-    ensure_database(postgres, name)
-    return postgres.url(name)
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Return a folder for all examples."""
-    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
-        yield Path(folder)
 
 
 def fill(migration: Migration, table: str, rows: Sequence[Sequence[object]]) -> None:

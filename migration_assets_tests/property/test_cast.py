@@ -4,7 +4,6 @@ import dataclasses
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -49,13 +48,6 @@ from migration_assets_tests.property.test_delta import KEYS, SCHEMAS, Model, com
 _cells = st.one_of(values, values.filter(lambda v: not isinstance(v, UndecodableText)))
 _rows = st.lists(st.tuples(st.sampled_from(KEYS), _cells, _cells), max_size=8)
 CASTS = ("typeof(a)", "a || b", "length(a) + 1.5", "CAST(a AS BLOB)", "coalesce(b, k)", "NULL")
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Return a folder for all examples; each writes its files anew."""
-    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
-        yield Path(folder)
 
 
 def with_casts(

@@ -193,13 +193,6 @@ def carry(folder: Path, older: Cut, newer: Cut, mapping: TableMapping) -> Model:
     return model
 
 
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Return a folder for all examples; each writes its files anew."""
-    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
-        yield Path(folder)
-
-
 def pair(
     folder: Path, schema: str, older: Sequence[Sequence[object]], newer: Sequence[Sequence[object]]
 ) -> tuple[Cut, Cut]:

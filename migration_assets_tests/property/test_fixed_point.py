@@ -1,23 +1,18 @@
 """A table whose schema did not change is never moved between mappings, whatever is said of it."""
 
-import secrets
 import shutil
 import sqlite3
-import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_assets.errors import DriftError, MigrationError, SettingsError
 from migration_assets.source.connection import exact_text
 from migration_assets.step import Migration
-from migration_assets.target.embedded import EmbeddedServer, ensure_database
 from migration_assets_tests.fixtures_migration import (
     assert_proved,
     load_week,
@@ -25,7 +20,7 @@ from migration_assets_tests.fixtures_migration import (
     run_week,
     target_rows,
 )
-from migration_assets_tests.fixtures_sqlite import MEMORY, insert
+from migration_assets_tests.fixtures_sqlite import insert
 from migration_assets_tests.random_schemas import Column, Rows, Table, rows, tables
 
 _numbers = count(1)
@@ -51,21 +46,6 @@ _CASTS = (
 )
 _POLICIES = ("quarantine", "widen", "fail")
 _TRANSFORM = "migration_assets_tests.transforms:same"
-
-
-@pytest.fixture(scope="module")
-def url(postgres: EmbeddedServer) -> str:
-    """Return the URL of a database for all examples; each has a table of its own there."""
-    name = f"fixed_{secrets.token_hex(6)}"
-    ensure_database(postgres, name)
-    return postgres.url(name)
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Return a folder for all examples."""
-    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
-        yield Path(folder)
 
 
 @st.composite

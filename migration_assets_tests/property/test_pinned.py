@@ -1,12 +1,9 @@
 """A mapping that `plan --write` pinned is the one that was proposed, whatever the table."""
 
 import sqlite3
-import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +12,7 @@ from migration_assets.mapping import document
 from migration_assets.model import SqliteValue, TableMapping
 from migration_assets.proposal import propose_for
 from migration_assets.settings import Settings, load
-from migration_assets_tests.fixtures_sqlite import MEMORY, as_cut, insert, table_of, values
+from migration_assets_tests.fixtures_sqlite import as_cut, insert, table_of, values
 
 _DECLARED = (
     *("", "INTEGER", "TEXT", "TEXT COLLATE NOCASE", "ANY", "REAL", "NUMERIC", "DECIMAL(10,2)"),
@@ -41,13 +38,6 @@ _column = st.one_of(
     st.lists(values, max_size=6),
 )
 _names = st.sampled_from(["orders", "no", "1", "a,b", 'x"y', "Ä ö", "null", "#", "- a: b", "a\nb"])
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Return a folder for all examples."""
-    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
-        yield Path(folder)
 
 
 def _proposed(chosen: Settings, name: str) -> TableMapping:

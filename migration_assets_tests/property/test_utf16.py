@@ -1,8 +1,7 @@
 """UTF-16 databases: every text arrives as the characters that it is, or stays as its bytes."""
 
 import sqlite3
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from migration_assets_tests.fixtures_sqlite import (
     CODECS,
     ENCODINGS,
     LATER,
-    MEMORY,
     as_cut,
     make,
     proposed,
@@ -47,13 +45,6 @@ _texts = st.lists(PIECES, max_size=5).map("".join)
 _cells = st.one_of(values, st.binary(max_size=8).map(UndecodableText))
 _utf16_only = st.builds(UndecodableText, st.binary(max_size=8), st.sampled_from(list(CODECS)))
 _rows = st.lists(st.tuples(st.sampled_from(KEYS), _cells, _cells), max_size=8)
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Return a folder for all examples; each writes its files anew."""
-    with tempfile.TemporaryDirectory(prefix="migration-assets-test-", dir=MEMORY) as folder:
-        yield Path(folder)
 
 
 @pytest.mark.parametrize("encoding", list(CODECS))
