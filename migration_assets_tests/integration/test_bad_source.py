@@ -305,7 +305,7 @@ def test_a_table_that_vanished_between_two_weeks_is_named_and_carried_when_it_is
     error = done["customer"]
     assert isinstance(error, SourceError)
     assert "table customer, week 2026-10-11: the table is not in this cut" in str(error)
-    assert "restore it, or `exclude` it" in error.hint
+    assert "restore it, or add it to `exclude` in migration.yaml" in error.hint
     assert isinstance(done["visit"], Moved)
     assert target_rows(migration, CUSTOMERS) == rows
     change(migration, "ALTER TABLE hidden RENAME TO customer", WEEK[0])
