@@ -16,7 +16,7 @@ from migration_assets_tests.fixtures_migration import (
     assert_equal,
     assert_proved,
     carry,
-    load_week,
+    load_as_told,
     migration_of,
 )
 from migration_assets_tests.fixtures_sqlite import CODECS, ENCODINGS, insert, insert_utf16
@@ -68,7 +68,7 @@ def test_any_schema_and_any_rows_arrive_or_are_named(
     migration = migration_of(source, folder / table.name, url, quarantine_rows=1000)
     for number, found in enumerate(weeks, 1):
         fill(source, table, found, encoding)
-        load_week(migration, number)
+        load_as_told(migration, number, table.name)
         assert_equal(migration, table.name)
         assert_proved(migration, table.name)
         assert carry(migration, number, table.name).outcome is Outcome.COVERED

@@ -128,7 +128,8 @@ def test_an_unchanged_schema_is_no_change_of_the_mapping(
     write(source, [], table, weeks[1])
     done = run_week(migration, 3)[table.name]
     if isinstance(done, MigrationError):
-        assert "its policy is to fail" in str(done)
+        # As the settings have it, or since a generated column would give another value.
+        assert "its policy is to fail" in str(done) or "DROP EXPRESSION" in done.hint
         return
     _, changes = last_move(migration, table.name)
     # What else is said then, of defaults or generated columns, follows from the other types.
