@@ -20,6 +20,12 @@ GOOD, FAILED, MISUSED = 0, 1, 2
 AsJson = Annotated[
     bool, typer.Option("--json", metavar="", help="Answer one JSON document, for machines.")
 ]
+Guards = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GUARD", help="Let this guard pass for one run (or `all`); may be given again."
+    ),
+]
 Tables = Annotated[
     list[str] | None,
     typer.Option("--table", metavar="NAME", help="Only this table; may be given again."),

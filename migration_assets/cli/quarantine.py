@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migration_assets.cli.output import FAILED, AsJson, answering
+from migration_assets.cli.output import FAILED, AsJson, Guards, answering
 from migration_assets.errors import MigrationError, SettingsError, TransientError
 
 if TYPE_CHECKING:
@@ -41,12 +41,7 @@ def list_rows(table: TableNames = None, *, as_json: AsJson = False) -> None:
 def replay(
     table: TableNames = None,
     *,
-    acknowledge: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GUARD", help="Let this guard pass for one run (or `all`); may be given again."
-        ),
-    ] = None,
+    acknowledge: Guards = None,
     as_json: AsJson = False,
 ) -> None:
     """Let tables follow their settings now: quarantined rows that fit by then go in, proved.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migration_assets.cli.output import FAILED, AsJson, Tables, answering
+from migration_assets.cli.output import FAILED, AsJson, Guards, Tables, answering
 from migration_assets.errors import MigrationError
 
 if TYPE_CHECKING:
@@ -26,12 +26,7 @@ def run(
         ),
     ] = None,
     table: Tables = None,
-    acknowledge: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GUARD", help="Let this guard pass for one run (or `all`); may be given again."
-        ),
-    ] = None,
+    acknowledge: Guards = None,
     as_json: AsJson = False,
 ) -> None:
     """Carry one week: take its cut, move every table to it, prove each one.

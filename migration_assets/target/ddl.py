@@ -1,5 +1,6 @@
 """DDL of a mapped table: table, key, indexes; and what the target's catalogue says is there."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import LiteralString, cast
 
@@ -109,6 +110,14 @@ def _folded(column: ColumnMapping) -> sql.Composable:
     if not folds(column):
         return _plain(column)
     return sql.SQL('pg_catalog.lower({} COLLATE pg_catalog."C")').format(_plain(column))
+
+
+def drop_expressions(mapping: TableMapping, columns: Iterable[str]) -> sql.Composed:
+    """Return the statement that makes plain columns of generated ones, which loads write again."""
+    actions = [
+        sql.SQL("ALTER COLUMN {} DROP EXPRESSION").format(sql.Identifier(c)) for c in columns
+    ]
+    return sql.SQL("ALTER TABLE {} {}").format(table_name(mapping), sql.SQL(", ").join(actions))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,10 +201,7 @@ def _refuse_other_values(connection: Connection, step: Step, present: ddl.Target
     )
     if not found:
         return
-    plain = sql.SQL(", ").join(
-        [sql.SQL("ALTER COLUMN {} DROP EXPRESSION").format(sql.Identifier(o.name)) for o in found]
-    )
-    statement = sql.SQL("ALTER TABLE {} {}").format(ddl.table_name(step.mapping), plain)
+    statement = ddl.drop_expressions(step.mapping, [o.name for o in found])
     raise TargetError(
         what="; ".join(f"generated column {o.name} {o.problem}" for o in found),
         where=step.where,

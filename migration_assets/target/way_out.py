@@ -1,12 +1,10 @@
 """What a person can do about a step whose proof fails: each cause has a way out of its own."""
 
-from psycopg import sql
-
 from migration_assets.findings import Proof
 from migration_assets.model import TableMapping
 from migration_assets.target.apply import foreign_hint
 from migration_assets.target.connection import Connection
-from migration_assets.target.ddl import read_table, table_name
+from migration_assets.target.ddl import drop_expressions, read_table
 
 _QUARANTINE_HINT = (
     "if somebody changed migration.quarantine, `--acknowledge foreign_writes` makes this table's"
@@ -48,10 +46,7 @@ def _of_generated(connection: Connection, mapping: TableMapping, proof: Proof) -
     ]
     if not generated:
         return ""
-    dropped = sql.SQL(", ").join(
-        sql.SQL("ALTER COLUMN {} DROP EXPRESSION").format(sql.Identifier(c)) for c in generated
-    )
-    statement = sql.SQL("ALTER TABLE {} {}").format(table_name(mapping), dropped)
+    statement = drop_expressions(mapping, generated)
     return (
         f"the target generates {', '.join(generated)} otherwise than the source:"
         f" `{statement.as_string(None)}`, then run the week with `--acknowledge foreign_writes`"
