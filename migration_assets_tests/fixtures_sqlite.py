@@ -21,10 +21,11 @@ from migration_assets.model import (
     SourceTable,
     SqliteValue,
     TableMapping,
+    TableOverride,
     UndecodableText,
 )
 from migration_assets.source.catalog import read_catalog
-from migration_assets.source.census import take_census
+from migration_assets.source.chosen import take_census_for
 from migration_assets.source.connection import exact_text, open_cut, quote
 
 WEEK = date(2026, 10, 4)
@@ -242,7 +243,10 @@ def proposed(cut: Cut, name: str = "t", schema: str = "public") -> TableMapping:
         tables = read_catalog(connection, "main").tables
     table = table_of(cut, name)
     return propose(
-        table, take_census(cut, table), target_schema=schema, names=allocate(tables)[name]
+        table,
+        take_census_for(cut, table, TableOverride()),
+        target_schema=schema,
+        names=allocate(tables)[name],
     )
 
 

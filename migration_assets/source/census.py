@@ -17,7 +17,6 @@ from migration_assets.mapping.values import Fit, fitter, storage_class
 from migration_assets.model import (
     ColumnCensus,
     ColumnMapping,
-    Cut,
     Kind,
     RawRow,
     SourceColumn,
@@ -26,7 +25,6 @@ from migration_assets.model import (
     TargetType,
     UndecodableText,
 )
-from migration_assets.source.reader import rows
 
 # Rungs of these stand for all their forms; the commonest is the column's.
 _FORMED = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME, Kind.UUID, Kind.BOOLEAN})
@@ -153,11 +151,6 @@ class _ColumnCount:
         return self._fitters[kind]
 
 
-def take_census(cut: Cut, table: SourceTable) -> dict[str, ColumnCensus]:
-    """Return the census of every column of the table."""
-    return count(table, lambda: rows(cut, table))
-
-
 def count(table: SourceTable, read: Callable[[], Iterable[RawRow]]) -> dict[str, ColumnCensus]:
     """Count the rows that `read` gives, calling it once a pass."""
     members = compared(table)
@@ -171,26 +164,16 @@ def count(table: SourceTable, read: Callable[[], Iterable[RawRow]]) -> dict[str,
     return {c.column.name: c.census() for c in columns.values()}
 
 
-def with_fits(
-    cut: Cut,
-    table: SourceTable,
-    census: Mapping[str, ColumnCensus],
-    wanted: Mapping[str, TargetType],
-) -> dict[str, ColumnCensus]:
-    """Return the census with the fits of a type wanted for some columns, by column name.
-
-    The table is read once more, unless all of these types were tried already.
-    """
-    return count_fits(table, lambda: rows(cut, table), census, wanted)
-
-
 def count_fits(
     table: SourceTable,
     read: Callable[[], Iterable[RawRow]],
     census: Mapping[str, ColumnCensus],
     wanted: Mapping[str, TargetType],
 ) -> dict[str, ColumnCensus]:
-    """Count how many of the values that `read` gives fit the types wanted; see `with_fits`."""
+    """Return the census with the fits of a type wanted for some columns, by column name.
+
+    `read` gives the rows once more, unless all of these types were tried already.
+    """
     columns = {
         i: (_ColumnCount(c, compared=False), wanted[c.name])
         for i, c in enumerate(table.columns)

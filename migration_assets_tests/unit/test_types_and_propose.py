@@ -36,10 +36,13 @@ from migration_assets.model import (
     SourceTable,
     SqliteValue,
     TableMapping,
+    TableOverride,
     TargetType,
     UndecodableText,
 )
-from migration_assets.source.census import count, take_census, with_fits
+from migration_assets.source.census import count, count_fits
+from migration_assets.source.chosen import take_census_for
+from migration_assets.source.reader import rows as rows_in
 from migration_assets_tests.fixtures_sqlite import as_cut, make, proposed, stored, table_of
 from migration_assets_tests.fixtures_target import TYPES
 
@@ -289,12 +292,13 @@ def test_the_fits_of_a_wanted_type_are_counted_beside(tmp_path: Path) -> None:
     cut = as_cut(make(tmp_path / "a", "CREATE TABLE t (k INTEGER PRIMARY KEY, p TEXT)", rows))
     table = table_of(cut)
     wanted = TargetType(kind=Kind.NUMERIC, precision=8, scale=2, form="text")
-    first = take_census(cut, table)
-    census = with_fits(cut, table, first, {"p": wanted})
+    first = take_census_for(cut, table, TableOverride())
+    census = count_fits(table, lambda: rows_in(cut, table), first, {"p": wanted})
     assert census["p"].fits == {TEXT: 3, wanted: 2}
     assert census["p"].offenders[wanted] == ("k=2",)
     assert census["k"] == first["k"]
-    assert with_fits(cut, table, census, {"p": wanted, "k": BIGINT}) == census
+    again = {"p": wanted, "k": BIGINT}
+    assert count_fits(table, lambda: rows_in(cut, table), census, again) == census
 
 
 def test_a_table_without_a_key_has_no_offenders_to_show() -> None:
@@ -480,7 +484,7 @@ def test_the_census_of_a_cut_is_that_of_its_table(tmp_path: Path) -> None:
     """Generated columns included."""
     schema = "CREATE TABLE t (k INTEGER PRIMARY KEY, a AS (k * 1.5) STORED);"
     cut = as_cut(make(tmp_path / "a.sqlite", schema + "INSERT INTO t VALUES (1), (2)"))
-    census = take_census(cut, table_of(cut))
+    census = take_census_for(cut, table_of(cut), TableOverride())
     assert {name: c.values for name, c in census.items()} == {"k": 2, "a": 2}
 
 
