@@ -511,6 +511,52 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeadMove:
+    """One entry of a table's ledger: where it led, what it changed, and what it took back.
+
+    `kind` is `load`, `schema`, `rollback` or `repair`; `restores` is the entry that a rollback
+    went back to.
+    """
+
+    entry: int
+    kind: str
+    week: date
+    cut: str
+    mapping_hash: str
+    inserted: int
+    updated: int
+    deleted: int
+    displaced: int
+    move: str
+    run: str
+    written_at: datetime
+    changes: tuple[str, ...] = ()
+    ddl: tuple[str, ...] = ()
+    restores: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedRow:
+    """A row that differs between cut and target and is to stay so: an exception, by both hashes.
+
+    A hash is None where that side has no such row; `origin` is `kept` where a person said so, or
+    `restored` where a rollback put a displaced row back. It lapses when either hash is another.
+    """
+
+    number: int
+    key: str
+    key_hash: int
+    source_hash: int | None
+    target_hash: int | None
+    columns: tuple[str, ...]
+    mapping_hash: str
+    origin: str
+    reason: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """A table that nothing moves until it is released: why, since when, and who said so."""
 

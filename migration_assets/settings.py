@@ -43,14 +43,25 @@ _EXAMPLES = {
     "quarantine_rows": "quarantine_rows: 10",
     "quarantine_share": "quarantine_share: 0.01",
     "show_keys": "show_keys: true",
+    "on_mismatch": "on_mismatch: keep",
+    "write_guard": "write_guard: log",
+    "guard_rows": "guard_rows: 100",
+    "deleted_share": "deleted_share: 0.5",
+    "changed_share": "changed_share: 0.9",
+    "keep_weeks": "keep_weeks: 8",
     "connect_patience": "connect_patience: 90",
     "lock_timeout": "lock_timeout: 60",
+    "statement_timeout": "statement_timeout: 14400",
+    "retry_patience": "retry_patience: 120",
     "source_timeout": "source_timeout: 60",
     "owners": 'owners: ["team:data"]',
     "parallel": "parallel: 4",
     "catch_up_attempts": "catch_up_attempts: 3",
     "catch_up_backoff": "catch_up_backoff: 15",
     "dagster_storage": "dagster_storage: sqlite",
+    "backup": "backup: pg_dump",
+    "aurora_cluster": "aurora_cluster: app-cluster",
+    "aws_region": "aws_region: eu-central-1",
     "tables": 'tables: {orders: {columns: {price: {type: "numeric(12,2)"}}}}',
 }
 # What Dagster takes for an e-mail address (dagster._core.utils.is_valid_email), else it won't load.
@@ -78,14 +89,25 @@ class Settings(BaseModel):
     quarantine_rows: Annotated[int, Field(ge=0)] = 10
     quarantine_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     show_keys: bool = True
+    on_mismatch: Literal["keep", "repair", "rollback"] = "keep"
+    write_guard: Literal["off", "log", "refuse"] = "off"
+    guard_rows: Annotated[int, Field(ge=0)] = 100
+    deleted_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    changed_share: Annotated[float, Field(gt=0, le=1)] = 0.9
+    keep_weeks: Annotated[int, Field(ge=1)] = 8
     connect_patience: Annotated[float, Field(ge=0)] = 90.0
     lock_timeout: Annotated[float, Field(gt=0)] = 60.0
+    statement_timeout: Annotated[float, Field(ge=0)] = 14400.0
+    retry_patience: Annotated[float, Field(ge=0)] = 120.0
     source_timeout: Annotated[float, Field(gt=0)] = 60.0
     owners: tuple[str, ...] = ()
     parallel: Annotated[int, Field(ge=1, le=64)] = 1
     catch_up_attempts: Annotated[int, Field(ge=0)] = 3
     catch_up_backoff: Annotated[float, Field(gt=0)] = 15.0  # minutes
     dagster_storage: Literal["postgres", "sqlite"] = "postgres"
+    backup: Literal["none", "pg_dump", "snapshot"] = "none"
+    aurora_cluster: str | None = None
+    aws_region: str | None = None
     tables: Mapping[str, TableSettings] = Field(default={})
     _places: Mapping[str, settings_tables.Places] = PrivateAttr(
         default_factory=dict[str, settings_tables.Places]

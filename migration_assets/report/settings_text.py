@@ -29,8 +29,18 @@ MEANINGS: Mapping[str, str] = {
     "quarantine_rows": "A table stops when more rows than this don't fit their types …",
     "quarantine_share": "… or more than this share of its rows, whichever is larger.",
     "show_keys": "Name differing rows by key in checks, errors, the ledger and on the terminal.",
+    "on_mismatch": "What a run or check does about rows that somebody else changed on the target:"
+    " keep (stop, and say so), repair, or rollback.",
+    "write_guard": "A trigger on the target's tables that notes (log) or forbids (refuse) writes"
+    " other than ours; off for none.",
+    "guard_rows": "Tables with fewer rows than this are not guarded against mass changes.",
+    "deleted_share": "A table stops when one step would delete more than this share of its rows …",
+    "changed_share": "… or change or delete more than this share.",
+    "keep_weeks": "Weeks whose cuts and deltas are kept, so that their moves can be rolled back.",
     "connect_patience": "Seconds of tries to connect to the target.",
     "lock_timeout": "Seconds to wait for a lock on the target.",
+    "statement_timeout": "Seconds that one statement on the target may take; 0 for no limit.",
+    "retry_patience": "Seconds in which a step that the target broke off is done again.",
     "source_timeout": "Seconds to wait for a locked source.",
     "owners": "Owners of the assets in Dagster: e-mail addresses, or team:NAME.",
     "parallel": "Tables that are carried at the same time.",
@@ -39,6 +49,10 @@ MEANINGS: Mapping[str, str] = {
     " attempts.",
     "dagster_storage": "Where Dagster keeps runs and events: postgres (the one that DAGSTER_PG_HOST"
     " names, else an embedded one), or sqlite, files in the state folder.",
+    "backup": "How the target is backed up before the cutover: pg_dump into the state folder,"
+    " snapshot of the Aurora cluster, or none.",
+    "aurora_cluster": "The Aurora cluster's identifier, for snapshot.",
+    "aws_region": "Its region; unset, the one that the AWS settings of this machine name.",
     "tables": "What the team says of tables and columns: target, key, policy, transform, columns;"
     " of a column type, encoding, policy, cast, renamed_from. `migration-assets plan --write` adds"
     " what is proposed, to be reviewed and pinned.",
@@ -54,7 +68,12 @@ _SUCH_AS = """\
 """
 _HOW_TO_EXCLUDE = "# Take the # from the next line, and from those of tables not to be carried:\n"
 # What a commented line shows where the setting has no default.
-_SHOWN: Mapping[str, Any] = {"first_week": date(2026, 10, 4), "tables": {}}
+_SHOWN: Mapping[str, Any] = {
+    "first_week": date(2026, 10, 4),
+    "aurora_cluster": "app-cluster",
+    "aws_region": "eu-central-1",
+    "tables": {},
+}
 
 
 def render(found: Mapping[str, Any], suggestions: Iterable[tuple[str, str]] = ()) -> str:

@@ -18,12 +18,13 @@ from migration_assets.mapping import document
 from migration_assets.model import (
     Digest,
     Head,
+    HeadMove,
     Hold,
     TableMapping,
 )
 from migration_assets.target.connection import Connection
 
-VERSION = 3
+VERSION = 4
 _BOOTSTRAP_LOCK = 0x6D696772  # 'migr': one bootstrap at a time
 
 _DDL = """
@@ -111,10 +112,47 @@ _DDL_3 = """
 ALTER TABLE migration.ledger ADD COLUMN IF NOT EXISTS changes text[] NOT NULL DEFAULT '{}';
 ALTER TABLE migration.ledger ADD COLUMN IF NOT EXISTS ddl text[] NOT NULL DEFAULT '{}';
 """
+_DDL_4 = """
+ALTER TABLE migration.ledger ADD COLUMN IF NOT EXISTS restores bigint;
+ALTER TABLE migration.displaced ADD COLUMN IF NOT EXISTS column_names text[];
+CREATE TABLE IF NOT EXISTS migration.exception (
+    exception bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source text NOT NULL,
+    table_name text NOT NULL,
+    key text NOT NULL,
+    key_hash bigint NOT NULL,
+    source_hash bigint,
+    target_hash bigint,
+    columns text[] NOT NULL,
+    mapping text NOT NULL REFERENCES migration.mapping,
+    origin text NOT NULL,
+    reason text NOT NULL,
+    accepted_by text NOT NULL,
+    accepted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lapsed_at timestamptz
+);
+CREATE INDEX IF NOT EXISTS exception_table_idx
+    ON migration.exception (source, table_name) WHERE lapsed_at IS NULL;
+CREATE TABLE IF NOT EXISTS migration.foreign_write (
+    foreign_write bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source text NOT NULL,
+    table_name text NOT NULL,
+    op text NOT NULL,
+    written_rows bigint NOT NULL,
+    role text NOT NULL,
+    application text NOT NULL,
+    client text NOT NULL,
+    written_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS foreign_write_table_idx
+    ON migration.foreign_write (source, table_name, written_at);
+"""
 # What each version added. A ledger of an older version is brought forward in place.
-_LAYOUTS = {1: _DDL, 2: _DDL_2, 3: _DDL_3}
+_LAYOUTS = {1: _DDL, 2: _DDL_2, 3: _DDL_3, 4: _DDL_4}
 
-LOAD, SCHEMA = "load", "schema"  # kinds of entries: within a mapping, and from one to the next
+# Kinds of entries: a move within a mapping, one to the next mapping, back to where the table stood
+# at an earlier entry, and the rows of the head's own cut put right.
+LOAD, SCHEMA, ROLLBACK, REPAIR = "load", "schema", "rollback", "repair"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +160,7 @@ class Entry:
     """One head move, as it is written.
 
     Of a move between mappings, `changes` say for people what is another and `ddl` is what ran.
+    `restores` is the entry that a rollback goes back to.
     """
 
     kind: str
@@ -140,6 +179,7 @@ class Entry:
     started_at: datetime
     changes: Sequence[str] = ()
     ddl: Sequence[str] = ()
+    restores: int | None = None
 
 
 def bootstrap(connection: Connection, schema: str) -> None:
@@ -230,6 +270,27 @@ def head(connection: Connection, source: str, table: str) -> Head | None:
     )
 
 
+_HISTORY = """
+SELECT entry, kind, week, cut, mapping, inserted, updated, deleted, displaced, move, run,
+       written_at, changes, ddl, restores
+FROM migration.ledger WHERE source = %s AND table_name = %s ORDER BY entry
+"""
+
+
+def history(connection: Connection, source: str, table: str) -> tuple[HeadMove, ...]:
+    """Return all head moves of a table, oldest first, those that were taken back too."""
+    rows = _by_name(connection.execute(_HISTORY, (source, table)))
+    return tuple(
+        HeadMove(
+            mapping_hash=row.pop("mapping"),
+            changes=tuple(row.pop("changes")),
+            ddl=tuple(row.pop("ddl")),
+            **row,
+        )
+        for row in rows
+    )
+
+
 def head_weeks(connection: Connection, source: str) -> dict[str, date]:
     """Return the week at which every loaded table of a source stands."""
     cursor = connection.execute(
@@ -272,9 +333,9 @@ _INSERT = """
 INSERT INTO migration.ledger (
     source, table_name, kind, week, base_week, base_cut, cut, mapping, inserted, updated, deleted,
     source_rows, target_rows, quarantined, displaced, algorithm, bucket_counts, bucket_sums, move,
-    run, acknowledged, started_at, changes, ddl)
+    run, acknowledged, started_at, changes, ddl, restores)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::numeric[], %s,
-    %s, %s, %s, %s, %s)
+    %s, %s, %s, %s, %s, %s)
 RETURNING entry
 """
 
@@ -309,6 +370,7 @@ def write(connection: Connection, mapping: TableMapping, entry: Entry) -> int:
             entry.started_at,
             list(entry.changes),
             list(entry.ddl),
+            entry.restores,
         ),
     ).fetchone()
     return cast("int", row[0]) if row else 0

@@ -157,7 +157,9 @@ def _as_version_1(migration: Migration) -> None:
     write_on_target(
         migration,
         "DROP TABLE migration.hold",
-        "ALTER TABLE migration.ledger DROP changes, DROP ddl",
+        "DROP TABLE migration.exception, migration.foreign_write",
+        "ALTER TABLE migration.displaced DROP column_names",
+        "ALTER TABLE migration.ledger DROP changes, DROP ddl, DROP restores",
         "UPDATE migration.version SET version = 1",
     )
 
@@ -173,7 +175,7 @@ def test_a_ledger_of_version_1_is_brought_forward_in_place(make_migration: MakeM
     assert snapshot(migration) == before  # asking changes nothing
     change(migration, "ALTER TABLE note ADD COLUMN more", "DELETE FROM note WHERE id = 1")
     load_week(migration, 2)
-    assert target_rows(migration, "SELECT version FROM migration.version") == [(3,)]
+    assert target_rows(migration, "SELECT version FROM migration.version") == [(4,)]
     assert len(entries(migration, "note")) == 2
     hold(migration, "note", "wait")
     assert list(standing.holds(migration)) == ["note"]
@@ -184,8 +186,8 @@ def test_a_newer_ledger_is_refused(make_migration: MakeMigration) -> None:
     """A release that doesn't know its layout must not write to it."""
     migration = make_migration(NOTES)
     load_week(migration, 1)
-    write_on_target(migration, "UPDATE migration.version SET version = 4")
-    with pytest.raises(Exception, match="the ledger has version 4"):
+    write_on_target(migration, "UPDATE migration.version SET version = 5")
+    with pytest.raises(Exception, match="the ledger has version 5"):
         step.bootstrap(migration)
 
 
@@ -203,4 +205,4 @@ def test_an_upgrade_waits_for_another_one(make_migration: MakeMigration) -> None
         with pytest.raises(psycopg.errors.LockNotAvailable):
             ledger.bootstrap(connection, "public")
     step.bootstrap(migration)
-    assert target_rows(migration, "SELECT version FROM migration.version") == [(3,)]
+    assert target_rows(migration, "SELECT version FROM migration.version") == [(4,)]
