@@ -4,7 +4,7 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -21,6 +21,7 @@ from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.evolution import Evolution
 from migration_assets.mapping.names import asset_name
 from migration_assets.model import (
+    AcceptedRow,
     Cut,
     Delta,
     Head,
@@ -35,7 +36,7 @@ from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.reader import fitted_rows, table_in
 from migration_assets.state import State
-from migration_assets.target import ledger
+from migration_assets.target import exceptions, ledger
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import (
     Connection,
@@ -190,6 +191,7 @@ def _carry(
                 shape,
                 cut,
                 head,
+                accepted=exceptions.accepted(connection, migration.source, table),
                 run=run,
                 acknowledged=acknowledged,
                 at=at,
@@ -249,7 +251,15 @@ def _replay(
     if not evolution.changed:
         return _covered(connection, head)
     step = _prepare(
-        migration, evolution, shape, cut, head, run=run, acknowledged=acknowledged, at=at
+        migration,
+        evolution,
+        shape,
+        cut,
+        head,
+        accepted=exceptions.accepted(connection, migration.source, table),
+        run=run,
+        acknowledged=acknowledged,
+        at=at,
     )
     return move(connection, migration.target, step)
 
@@ -286,11 +296,12 @@ def cut_for(migration: Migration, week: date) -> Cut:
 
 
 def _covered(connection: Connection, head: Head) -> Moved:
+    mapping = ledger.sealed_mapping(connection, head.mapping_hash)
     return Moved(
         outcome=Outcome.COVERED,
         entry=head.entry,
-        mapping=ledger.sealed_mapping(connection, head.mapping_hash),
-        proof=stored_proof(head),
+        mapping=mapping,
+        proof=stored_proof(head, exceptions.accepted(connection, mapping.source, mapping.table)),
     )
 
 
@@ -301,11 +312,15 @@ def _prepare(
     cut: Cut,
     head: Head | None,
     *,
+    accepted: Sequence[AcceptedRow],
     run: str,
     acknowledged: frozenset[str],
     at: Callable[[str], None],
 ) -> Step:
-    """Gather everything the move needs, before its transaction opens."""
+    """Gather everything the move needs, before its transaction opens.
+
+    `accepted` are the table's exceptions as they are known now; the move reads them again.
+    """
     mapping = evolution.mapping
     remapping = _remapping(evolution) if head is not None else None
     replace = head is not None and passes(acknowledged, FOREIGN_WRITES)
@@ -315,7 +330,7 @@ def _prepare(
     if stored is None or replace:
         stored = _compute(migration, mapping, shape, cut, head, whole=whole)
     at("compared")
-    expected = expect(cut, shape, mapping)
+    expected = expect(cut, shape, mapping, watched={row.key_hash for row in accepted})
     limit = migration.settings.quarantine_limit(expected.source_rows)
     if expected.unfit_rows > limit and not passes(acknowledged, QUARANTINE_LIMIT):
         raise GuardError(

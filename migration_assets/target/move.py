@@ -42,7 +42,7 @@ from migration_assets.model import (
 )
 from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
-from migration_assets.target import ddl, ledger, quarantine, remap, staging, way_out
+from migration_assets.target import ddl, exceptions, ledger, quarantine, remap, staging, way_out
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -351,8 +351,12 @@ def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...], hint: str = ""
 
 
 def _prove(connection: Connection, step: Step, applied: Applied) -> tuple[Proof, Digest]:
-    proof, digest = prove(connection, step.mapping, step.cut, step.table, step.expected)
+    known = exceptions.accepted(connection, step.mapping.source, step.mapping.table)
+    proof, digest = prove(
+        connection, step.mapping, step.cut, step.table, step.expected, accepted=known
+    )
     if proof.holds:
+        exceptions.lapse(connection, proof.lapsed)
         return proof, digest
     named = tuple(d.text(show_key=step.show_keys) for d in proof.differences)
     if not proof.digest_equal and _written_elsewhere(connection, step, digest, applied):
