@@ -42,7 +42,16 @@ from migration_assets.model import (
 )
 from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
-from migration_assets.target import ddl, exceptions, ledger, quarantine, remap, staging, way_out
+from migration_assets.target import (
+    ddl,
+    exceptions,
+    ledger,
+    quarantine,
+    remap,
+    staging,
+    way_out,
+)
+from migration_assets.target import displaced as displaced_rows
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -142,6 +151,12 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         step.at("proved")
         read_back = _read_back(connection, step, proof)
         step.at("read_back")
+        restored = 0
+        if step.restoring is not None:
+            restored = _put_displaced_back(connection, step, step.restoring, proof)
+            if restored:
+                proof, digest = _prove(connection, step, applied)
+            step.at("restored")
         ledger.seal(connection, step.mapping)
         entry = ledger.write(
             connection,
@@ -171,8 +186,33 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         updated=applied.updated,
         deleted=applied.deleted,
         displaced=displaced,
+        restored=restored,
         changes=step.remapping.changes if step.remapping else (),
     )
+
+
+def _put_displaced_back(
+    connection: Connection, step: Step, restoring: Restoring, proof: Proof
+) -> int:
+    """Put back what the moves that are taken back had displaced; return how many rows.
+
+    They are exceptions from then on: the cut doesn't have them so.
+    """
+    mapping = step.mapping
+    kept = {row.key_hash for row in proof.accepted}
+    done = displaced_rows.put_back(connection, mapping, restoring.taken, kept)
+    if done.left and not restoring.leaves_rows:
+        displaced_rows.refuse_left(done.left, step.where)
+    exceptions.accept(
+        connection,
+        mapping,
+        done.rows,
+        origin=exceptions.RESTORED,
+        reason=f"put back on the way back to week {step.cut.week}",
+        by=restoring.by,
+    )
+    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    return done.count
 
 
 def lock_table(connection: Connection, source: str, table: str) -> None:
