@@ -105,14 +105,14 @@ def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -
     try:
         return _make_delta(migration, table, week)
     except MigrationError as error:
-        _note(migration, table, week, run, error)
+        note(migration, table, week, run, error)
         raise
 
 
 def _make_delta(migration: Migration, table: str, week: date) -> Delta:
     cut = cut_for(migration, week)
-    with _alone(migration, table):
-        with _session(migration, table, week) as connection:
+    with alone(migration, table):
+        with session(migration, table, week) as connection:
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
                 return _covered_delta(migration, connection, table, cut, head)
@@ -164,7 +164,7 @@ def carry(
     try:
         return _carry(migration, table, week, run=run, acknowledged=acknowledged, at=at)
     except MigrationError as error:
-        _note(migration, table, week, run, error)
+        note(migration, table, week, run, error)
         raise
 
 
@@ -178,7 +178,7 @@ def _carry(
     at: Callable[[str], None],
 ) -> Moved:
     cut = cut_for(migration, week)
-    with _alone(migration, table), _session(migration, table, week) as connection:
+    with alone(migration, table), session(migration, table, week) as connection:
         for _ in range(ROUNDS):
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
@@ -215,7 +215,7 @@ def replay(
     Quarantined rows that fit by then go in, by the same move, proof and ledger. Where the settings
     ask for no other mapping nothing is changed. A failed attempt is noted, then raised.
     """
-    with _alone(migration, table), _session(migration, table) as connection:
+    with alone(migration, table), session(migration, table) as connection:
         for _ in range(ROUNDS):
             head = ledger.head(connection, migration.source, table)
             if head is None:
@@ -226,7 +226,7 @@ def replay(
                     migration, connection, table, head, run=run, acknowledged=acknowledged, at=at
                 )
             except MigrationError as error:
-                _note(migration, table, head.week, run, error)
+                note(migration, table, head.week, run, error)
                 raise
             if moved is not None:
                 return moved
@@ -265,7 +265,7 @@ def _replay(
 
 
 @contextmanager
-def _alone(migration: Migration, table: str) -> Generator[None]:
+def alone(migration: Migration, table: str) -> Generator[None]:
     """Hold a table's deltas: one that is made again would take its files from a running step."""
     name = f"table-{migration.source}-{asset_name(table)}"
     with migration.state.lock(name, purpose=f"a step of table {table}"):
@@ -273,7 +273,7 @@ def _alone(migration: Migration, table: str) -> Generator[None]:
 
 
 @contextmanager
-def _session(migration: Migration, table: str, week: date | None = None) -> Generator[Connection]:
+def session(migration: Migration, table: str, week: date | None = None) -> Generator[Connection]:
     """Connect to the writer, with the ledger in place; errors name table and week."""
     where = f"table {table}, week {week}" if week else f"table {table}"
     with connect(migration.target) as connection, translated(where):
@@ -476,7 +476,7 @@ def overtaken(where: str) -> TargetUnavailableError:
     )
 
 
-def _note(migration: Migration, table: str, week: date, run: str, error: MigrationError) -> None:
+def note(migration: Migration, table: str, week: date, run: str, error: MigrationError) -> None:
     """Note a failed attempt on the target; where that fails too, the error itself says so."""
     if isinstance(error, TargetUnavailableError):
         return  # what can't be reached can't be written to; the run's own log has it
