@@ -101,5 +101,9 @@ class GuardError(TerminalError):
     """A guard stopped a step; `--acknowledge NAME` lets it pass for one run."""
 
 
+class ForeignWriteError(GuardError):
+    """Somebody else changed rows on the target since the table's last move."""
+
+
 class ProofError(TerminalError):
     """Source and target are not equal; nothing was committed."""

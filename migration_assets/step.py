@@ -45,6 +45,7 @@ from migration_assets.target.connection import (
     require_writer,
     translated,
 )
+from migration_assets.target.exceptions import KEPT_ROWS
 from migration_assets.target.move import Step, move
 from migration_assets.target.remap import Remapping
 from migration_assets.verify.digest import RowHasher
@@ -53,7 +54,7 @@ from migration_assets.verify.prove import stored_proof
 
 QUARANTINE_LIMIT = "quarantine_limit"
 EVERY_GUARD = "all"
-GUARDS = (FOREIGN_WRITES, QUARANTINE_LIMIT)
+GUARDS = (FOREIGN_WRITES, QUARANTINE_LIMIT, KEPT_ROWS)
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 
@@ -325,6 +326,7 @@ def _prepare(
     remapping = _remapping(evolution) if head is not None else None
     replace = head is not None and _passes(acknowledged, FOREIGN_WRITES)
     whole = replace or remapping is not None
+    overwrites_kept = whole and _passes(acknowledged, KEPT_ROWS)
     stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
     if stored is None or replace:
@@ -351,7 +353,11 @@ def _prepare(
         run=run,
         remapping=remapping,
         acknowledged=acknowledged,
-        head_hashes=_head_hashes(migration, evolution.base, head) if head and replace else None,
+        head_hashes=_head_hashes(migration, evolution.base, head)
+        if head and (replace or (accepted and overwrites_kept))
+        else None,
+        displaces_foreign=replace,
+        overwrites_kept=overwrites_kept,
         show_keys=migration.settings.show_keys,
         at=at,
     )
