@@ -46,6 +46,7 @@ from migration_assets.target.connection import (
     translated,
 )
 from migration_assets.target.displaced import DISPLACED_ROWS
+from migration_assets.target.exceptions import KEPT_ROWS
 from migration_assets.target.move import Step, move
 from migration_assets.target.remap import Remapping
 from migration_assets.verify.digest import RowHasher
@@ -54,7 +55,7 @@ from migration_assets.verify.prove import stored_proof
 
 QUARANTINE_LIMIT = "quarantine_limit"
 EVERY_GUARD = "all"
-GUARDS = (DISPLACED_ROWS, FOREIGN_WRITES, QUARANTINE_LIMIT)
+GUARDS = (DISPLACED_ROWS, FOREIGN_WRITES, KEPT_ROWS, QUARANTINE_LIMIT)
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 
@@ -326,6 +327,7 @@ def _prepare(
     remapping = _remapping(evolution) if head is not None else None
     replace = head is not None and passes(acknowledged, FOREIGN_WRITES)
     whole = replace or remapping is not None
+    overwrites_kept = whole and passes(acknowledged, KEPT_ROWS)
     stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
     if stored is None or replace:
@@ -352,7 +354,11 @@ def _prepare(
         run=run,
         remapping=remapping,
         acknowledged=acknowledged,
-        head_hashes=head_hashes(migration, evolution.base, head) if head and replace else None,
+        head_hashes=head_hashes(migration, evolution.base, head)
+        if head and (replace or (accepted and overwrites_kept))
+        else None,
+        displaces_foreign=replace,
+        overwrites_kept=overwrites_kept,
         show_keys=migration.settings.show_keys,
         at=at,
     )
