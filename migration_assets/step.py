@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from migration_assets import guards
 from migration_assets.errors import (
-    GuardError,
     MigrationError,
     StateError,
     TargetUnavailableError,
 )
 from migration_assets.evolving import follow, refuse_unsafe
 from migration_assets.findings import Moved, Outcome
+from migration_assets.guards import FOREIGN_WRITES, passes
 from migration_assets.mapping.evolution import Evolution
 from migration_assets.mapping.names import asset_name
 from migration_assets.model import (
@@ -36,7 +37,6 @@ from migration_assets.source import delta_files
 from migration_assets.source.reader import fitted_rows, table_in
 from migration_assets.state import State
 from migration_assets.target import ledger
-from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -50,9 +50,6 @@ from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import stored_proof
 
-QUARANTINE_LIMIT = "quarantine_limit"
-EVERY_GUARD = "all"
-GUARDS = (FOREIGN_WRITES, QUARANTINE_LIMIT)
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 
@@ -68,11 +65,6 @@ class Migration:
     def source(self) -> str:
         """The source's name."""
         return self.settings.source_name
-
-
-def _passes(acknowledged: frozenset[str], guard: str) -> bool:
-    """Tell whether a run was told to let a guard pass."""
-    return guard in acknowledged or EVERY_GUARD in acknowledged
 
 
 def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = None) -> Cut:
@@ -308,7 +300,7 @@ def _prepare(
     """Gather everything the move needs, before its transaction opens."""
     mapping = evolution.mapping
     remapping = _remapping(evolution) if head is not None else None
-    replace = head is not None and _passes(acknowledged, FOREIGN_WRITES)
+    replace = head is not None and passes(acknowledged, FOREIGN_WRITES)
     whole = replace or remapping is not None
     stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
@@ -316,16 +308,21 @@ def _prepare(
         stored = _compute(migration, mapping, shape, cut, head, whole=whole)
     at("compared")
     expected = expect(cut, shape, mapping)
-    limit = migration.settings.quarantine_limit(expected.source_rows)
-    if expected.unfit_rows > limit and not _passes(acknowledged, QUARANTINE_LIMIT):
-        raise GuardError(
-            what=f"{expected.unfit_rows} of {expected.source_rows} rows don't fit the mapping",
-            where=f"table {shape.name}, week {cut.week}",
-            expected=f"at most {limit} (quarantine_rows, quarantine_share)",
-            hint="mend the source, give the column a `type` or `policy: widen` in migration.yaml"
-            f" (see `migration-assets plan`), or `--acknowledge {QUARANTINE_LIMIT}` to quarantine"
-            " them",
-        )
+    guards.refuse(
+        guards.Prepared(
+            settings=migration.settings,
+            state=migration.state,
+            cut=cut,
+            table=shape,
+            mapping=mapping,
+            base=evolution.base,
+            head=head,
+            delta=stored,
+            expected=expected,
+            renamed=evolution.renamed,
+        ),
+        acknowledged,
+    )
     return Step(
         cut=cut,
         table=shape,

@@ -257,6 +257,12 @@ def row_batches(delta: Delta) -> Iterator[Any]:
     yield from _batches(delta.rows_path)
 
 
+def frames(delta: Delta) -> Iterator[pl.DataFrame]:
+    """Yield the delta's rows as frames of bounded size, in the order they were written."""
+    for batch in row_batches(delta):
+        yield pl.DataFrame(batch)
+
+
 def misfits(delta: Delta) -> Iterator[dict[str, Any]]:
     """Yield the misfits: entering, key, columns, reasons, classes, values (exact bytes)."""
     for batch in _batches(delta.misfits_path):
