@@ -183,6 +183,7 @@ class Moved:
     """The result of one step: what it changed, and the proof it committed or is covered by.
 
     `round_trip` is None where nothing was moved; `changes` are those of a move between mappings.
+    `notes` are what people should know, though nothing stopped for it.
     """
 
     outcome: Outcome
@@ -195,3 +196,18 @@ class Moved:
     deleted: int = 0
     displaced: int = 0
     changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """Cuts and deltas that were removed, and cuts older than `keep_weeks` that stay, with reasons.
+
+    `freed` are bytes. `problem` says why nothing was removed this time.
+    """
+
+    cuts: tuple[str, ...] = ()
+    deltas: int = 0
+    freed: int = 0
+    kept: Mapping[str, str] = field(default_factory=dict[str, str])
+    problem: str = ""

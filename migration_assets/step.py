@@ -4,9 +4,10 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
+import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -50,6 +51,7 @@ from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import stored_proof
 
+_log = logging.getLogger(__name__)
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 
@@ -101,8 +103,8 @@ def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -
 
 
 def _make_delta(migration: Migration, table: str, week: date) -> Delta:
-    cut = cut_for(migration, week)
     with _alone(migration, table):
+        cut = cut_for(migration, week)
         with _session(migration, table, week) as connection:
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
@@ -117,7 +119,8 @@ def _covered_delta(
     migration: Migration, connection: Connection, table: str, cut: Cut, head: Head
 ) -> Delta:
     stored = delta_files.find(migration.state, migration.source, table, cut.week)
-    if stored is not None and stored.cut == cut.id and _intact(stored):
+    damage = _damage(migration, table, cut)
+    if stored is not None and stored.cut == cut.id and not damage:
         return stored
     return delta_files.write(
         migration.state,
@@ -127,16 +130,16 @@ def _covered_delta(
         base=cut,
         cut=cut,
         scope=Scope.CHANGES,
+        rebuilt=damage,
     )
 
 
-def _intact(delta: Delta) -> bool:
-    """Tell whether a delta can be used; a damaged one is made again from its cuts."""
-    try:
-        delta_files.check(delta)
-    except StateError:
-        return False
-    return True
+def _damage(migration: Migration, table: str, cut: Cut) -> str:
+    """Say what is wrong with a stored delta, which is made again then, in the log, too."""
+    found = delta_files.damage(migration.state, migration.source, table, cut.week)
+    if found:
+        _log.warning("%s; it is made again from its cuts", found)
+    return found
 
 
 def carry(
@@ -168,8 +171,7 @@ def _carry(
     acknowledged: frozenset[str],
     at: Callable[[str], None],
 ) -> Moved:
-    cut = cut_for(migration, week)
-    with _alone(migration, table), _session(migration, table, week) as connection:
+    with _cut_alone(migration, table, week) as cut, _session(migration, table, week) as connection:
         for _ in range(ROUNDS):
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
@@ -188,8 +190,14 @@ def _carry(
             )
             moved = move(connection, migration.target, step)
             if moved is not None:
-                return moved
+                return _noted(moved, step)
     raise overtaken(f"table {table}, week {week}")
+
+
+def _noted(moved: Moved, step: Step) -> Moved:
+    """Tell of a delta that had been damaged: nothing stopped for it, but a disk may be failing."""
+    damage = step.delta.rebuilt
+    return replace(moved, notes=(f"{damage}; it was made again",)) if damage else moved
 
 
 def replay(
@@ -248,10 +256,33 @@ def _replay(
 
 @contextmanager
 def _alone(migration: Migration, table: str) -> Generator[None]:
-    """Hold a table's deltas: one that is made again would take its files from a running step."""
+    """Hold a table's deltas: one that is made again would take its files from a running step.
+
+    And keep all cuts from being removed meanwhile, whichever the step finds.
+    """
     name = f"table-{migration.source}-{asset_name(table)}"
-    with migration.state.lock(name, purpose=f"a step of table {table}"):
+    with reading(migration), migration.state.lock(name, purpose=f"a step of table {table}"):
         yield
+
+
+@contextmanager
+def reading(migration: Migration) -> Generator[None]:
+    """Keep cuts and deltas from being removed while they are read; many may read at once."""
+    name = reading_lock(migration)
+    with migration.state.lock(name, purpose="reading cuts", shared=True):
+        yield
+
+
+def reading_lock(migration: Migration) -> str:
+    """Name the lock that readers of cuts share, and that who removes some holds alone."""
+    return f"reading-{migration.source}"
+
+
+@contextmanager
+def _cut_alone(migration: Migration, table: str, week: date) -> Generator[Cut]:
+    """Hold a table's deltas and lend the cut that stands for a week."""
+    with _alone(migration, table):
+        yield cut_for(migration, week)
 
 
 @contextmanager
@@ -300,11 +331,11 @@ def _prepare(
     """Gather everything the move needs, before its transaction opens."""
     mapping = evolution.mapping
     remapping = _remapping(evolution) if head is not None else None
-    replace = head is not None and passes(acknowledged, FOREIGN_WRITES)
-    whole = replace or remapping is not None
+    displace = head is not None and passes(acknowledged, FOREIGN_WRITES)
+    whole = displace or remapping is not None
     stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
-    if stored is None or replace:
+    if stored is None or displace:
         stored = _compute(migration, mapping, shape, cut, head, whole=whole)
     at("compared")
     expected = expect(cut, shape, mapping)
@@ -333,7 +364,7 @@ def _prepare(
         run=run,
         remapping=remapping,
         acknowledged=acknowledged,
-        head_hashes=_head_hashes(migration, evolution.base, head) if head and replace else None,
+        head_hashes=_head_hashes(migration, evolution.base, head) if head and displace else None,
         show_keys=migration.settings.show_keys,
         at=at,
     )
@@ -362,7 +393,11 @@ def _stored_delta(
         return None
     if delta.mapping_hash != mapping.hash or (whole and delta.scope is not Scope.EVERYTHING):
         return None
-    return delta if _intact(delta) else None
+    try:
+        delta_files.check(delta)
+    except StateError:
+        return None  # what is made in its place names it
+    return delta
 
 
 def _evolution(
@@ -431,7 +466,14 @@ def _compute(
             scope = Scope.CHANGES
             steps = compare_cuts.changes(base, cut, shape, mapping, scratch=scratch)
         return delta_files.write(
-            migration.state, steps, mapping, week=cut.week, base=base, cut=cut, scope=scope
+            migration.state,
+            steps,
+            mapping,
+            week=cut.week,
+            base=base,
+            cut=cut,
+            scope=scope,
+            rebuilt=_damage(migration, mapping.table, cut),
         )
 
 
