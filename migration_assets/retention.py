@@ -37,6 +37,18 @@ def needed(
     `moves` are all head moves of every table that was loaded, oldest first; `known` are the tables
     that are still carried. Weeks are counted from the newest cut.
     """
+    there = {cut.id for cut in taken}
+    found = _named(taken, moves, known, keep_weeks)
+    return {cut_id: why for cut_id, why in found.items() if cut_id in there}
+
+
+def _named(
+    taken: Sequence[Cut],
+    moves: Mapping[str, Sequence[HeadMove]],
+    known: Collection[str],
+    keep_weeks: int,
+) -> dict[str, str]:
+    """Return what is needed, cuts that aren't there too."""
     found: dict[str, str] = {}
     for table, said in sorted(moves.items()):
         if said:
@@ -54,8 +66,7 @@ def needed(
     for cut in taken:
         if cut.week >= since:
             found.setdefault(cut.id, f"it is of the last {keep_weeks} weeks")
-    there = {cut.id for cut in taken}
-    return {cut_id: why for cut_id, why in found.items() if cut_id in there}
+    return found
 
 
 def _kept_since(taken: Sequence[Cut], keep_weeks: int) -> date:
@@ -80,7 +91,9 @@ def pinned(migration: Migration) -> dict[str, str]:
     Raises `StateError` where ledger and state folder don't tell the same.
     """
     with connect(migration.target) as connection:
-        return _needs(migration, connection).cuts
+        needs = _needs(migration, connection)
+    there = {cut.id for cut in needs.taken}
+    return {cut_id: why for cut_id, why in needs.cuts.items() if cut_id in there}
 
 
 def prune(migration: Migration) -> Pruned:
@@ -110,12 +123,11 @@ def prune(migration: Migration) -> Pruned:
 class _Needs:
     """What has to stay: cuts by id, deltas of weeks from `since`, and by asset name from a week.
 
-    `named` are the ids of all cuts that the ledger names, `taken` those that are there.
+    Of cuts, those that were lost are named too; `taken` are those that are there.
     """
 
     cuts: dict[str, str]
     taken: Sequence[Cut]
-    named: Collection[str]
     since: date
     deltas: Mapping[str, date]
 
@@ -131,9 +143,8 @@ def _needs(migration: Migration, connection: Connection) -> _Needs:
     _refuse_strangers(migration, taken, moves)
     keep_weeks = migration.settings.keep_weeks
     return _Needs(
-        cuts=needed(taken, moves, _known(migration, taken), keep_weeks),
+        cuts=_named(taken, moves, _known(migration, taken), keep_weeks),
         taken=taken,
-        named={move.cut for said in moves.values() for move in said},
         since=_kept_since(taken, keep_weeks),
         deltas={asset_name(table): said[-1].week for table, said in moves.items()},
     )
@@ -176,7 +187,7 @@ def _known(migration: Migration, taken: Sequence[Cut]) -> list[str]:
 
 def _remove(migration: Migration, needs: _Needs) -> Pruned:
     state, source = migration.state, migration.source
-    left_over = cuts.removable(state, source, needs.named)
+    left_over = cuts.removable(state, source, needs.cuts)
     freed = sum(remove_file(state, key) for key in left_over)
     unneeded = [cut for cut in needs.taken if cut.id not in needs.cuts]
     deltas, freed_by_deltas = delta_files.remove_unless(state, source, needs.delta)
