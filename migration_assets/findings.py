@@ -263,6 +263,7 @@ class Moved:
 
     `round_trip` is None where nothing was moved; `changes` are those of a move between mappings.
     `restored` counts displaced rows that a rollback put back.
+    `notes` are what people should know, though nothing stopped for it.
     """
 
     outcome: Outcome
@@ -276,3 +277,18 @@ class Moved:
     displaced: int = 0
     restored: int = 0
     changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """Cuts and deltas that were removed, and cuts older than `keep_weeks` that stay, with reasons.
+
+    `freed` are bytes. `problem` says why nothing was removed this time.
+    """
+
+    cuts: tuple[str, ...] = ()
+    deltas: int = 0
+    freed: int = 0
+    kept: Mapping[str, str] = field(default_factory=dict[str, str])
+    problem: str = ""

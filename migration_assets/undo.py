@@ -12,6 +12,7 @@ from datetime import date
 
 from migration_assets.errors import MigrationError, RollbackError, StateError
 from migration_assets.findings import Moved
+from migration_assets.guards import passes
 from migration_assets.history import WayBack, before_entry, before_week, way_back
 from migration_assets.holds import who_says_so
 from migration_assets.model import Cut, Delta, Head, HeadMove, Scope, SourceTable, TableMapping
@@ -27,7 +28,6 @@ from migration_assets.step import (
     head_hashes,
     note,
     overtaken,
-    passes,
     session,
 )
 from migration_assets.target import exceptions, ledger

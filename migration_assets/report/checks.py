@@ -156,8 +156,8 @@ def _placed(asked: Asked, result: Result, *, head: date, basis: str) -> Result:
 
 def _to_do(asked: Asked, error: MigrationError) -> str:
     """Return the error's own advice, and the command with which to go on."""
-    guard = _GUARD.search(error.hint)
-    command = asked.run_command + (f" --acknowledge {guard[1]}" if guard else "")
+    guards = dict.fromkeys(_GUARD.findall(error.hint))
+    command = asked.run_command + "".join(f" --acknowledge {guard}" for guard in guards)
     return f"{error.hint}. Command: {command}" if error.hint else command
 
 
