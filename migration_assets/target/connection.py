@@ -21,7 +21,7 @@ from migration_assets.errors import (
 )
 from migration_assets.settings import Settings
 from migration_assets.target.sqlstate import translate
-from migration_assets.target.watch import WatchedConnection, session_of
+from migration_assets.target.watch import Watch, WatchedConnection
 
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
 
@@ -144,6 +144,11 @@ _SESSION: tuple[str, ...] = (
     f"SET tcp_keepalives_count TO {_KEEPALIVES_COUNT}",
     f"SET tcp_user_timeout TO {_USER_TIMEOUT}",
 )
+_ABOUT = """
+SELECT current_setting('server_encoding'), pg_backend_pid(),
+       (SELECT extract(epoch FROM backend_start)::text FROM pg_stat_activity
+        WHERE pid = pg_backend_pid())
+"""
 
 
 @contextmanager
@@ -249,13 +254,18 @@ def _set_up(connection: WatchedConnection, target: Target, where: str) -> None:
         f"SET statement_timeout TO {int(target.statement_timeout * 1000)}",
     )
     connection.execute("; ".join((*_SESSION, *timeouts)).encode())
-    connection.watch = session_of(
-        connection, target.url, silence=target.silence, patience=target.patience
-    )
-    row = connection.execute("SHOW server_encoding").fetchone()
-    if row is None or row[0] != "UTF8":
+    encoding, pid, started = connection.execute(_ABOUT).fetchone() or (None, None, None)
+    if started is not None:
+        connection.watch = Watch(
+            url=target.url,
+            pid=int(str(pid)),
+            started=str(started),
+            silence=target.silence,
+            patience=target.patience,
+        )
+    if encoding != "UTF8":
         raise UnsupportedError(
-            what=f"the database is encoded in {row[0] if row else 'nothing'}",
+            what=f"the database is encoded in {encoding or 'nothing'}",
             where=where,
             expected="UTF8",
             hint="create the target database with ENCODING 'UTF8'",

@@ -17,12 +17,8 @@ from psycopg.abc import PQGen
 R = TypeVar("R")
 
 _AGAIN = 5.0  # seconds between two looks at a session that seems to wait for us: both must agree
-_CONNECT = 10  # seconds for the other connection
+_CONNECT = 10  # seconds for the other connection, at most
 _APPLICATION = "migration-assets watch"
-_WHO = """
-SELECT pid, extract(epoch FROM backend_start)::text FROM pg_stat_activity
-WHERE pid = pg_backend_pid()
-"""
 _DOES = """
 SELECT state, wait_event, extract(epoch FROM state_change)::text FROM pg_catalog.pg_stat_activity
 WHERE pid = %s AND extract(epoch FROM backend_start)::text = %s
@@ -98,7 +94,7 @@ class Watch:
             with psycopg.connect(
                 self.url,
                 autocommit=True,
-                connect_timeout=_CONNECT,
+                connect_timeout=max(2, min(_CONNECT, int(self.patience))),  # 2: libpq's least
                 application_name=_APPLICATION,
             ) as other:
                 doubt = self._doubt(other)
@@ -125,16 +121,3 @@ class Watch:
             reason = "the server waited for this session while it waited for the server"
             return _Doubt(reason=reason, mark=mark)
         return None
-
-
-def session_of(
-    connection: WatchedConnection, url: str, *, silence: float, patience: float
-) -> Watch | None:
-    """Return the watch over a connection's session; none where the server doesn't show it."""
-    row = connection.execute(_WHO).fetchone()
-    if row is None:
-        return None
-    pid, started = row
-    return Watch(
-        url=url, pid=int(str(pid)), started=str(started), silence=silence, patience=patience
-    )
