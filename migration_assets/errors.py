@@ -93,6 +93,14 @@ class TargetUnreachableError(TargetUnavailableError):
     """No connection within the patience that was set: it has been tried again already."""
 
 
+class TargetUnsteadyError(TargetUnavailableError):
+    """The target broke a step off again and again, for as long as it may be repeated."""
+
+
+class OvertakenError(TargetUnavailableError):
+    """Other runs moved the table each time that this one had prepared its step."""
+
+
 class DagsterStorageError(TransientError):
     """Dagster's own storage can't be reached or refuses; no table was touched because of it."""
 

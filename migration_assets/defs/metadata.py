@@ -37,6 +37,30 @@ class Stopwatch:
         self._last = now
 
 
+class Repetitions:
+    """Told of each repetition of what the target broke off; says it in the run's log, keeps it."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log = log
+        self.said: list[str] = []
+
+    def __call__(self, text: str) -> None:
+        """Say a repetition, and keep it."""
+        self._log.warning(text)
+        self.said.append(text)
+
+    @property
+    def metadata(self) -> dict[str, dg.MetadataValue]:
+        """How often something was done again, and why; nothing where all went well at once."""
+        if not self.said:
+            return {}
+        lines = "\n".join(f"- {text}" for text in self.said)
+        return {
+            "repetitions": dg.MetadataValue.int(len(self.said)),
+            "broken_off": dg.MetadataValue.md(lines),
+        }
+
+
 def relation(database: str, schema: str, table: str) -> str:
     """Return a table's name as its database knows it; without the database where none is known."""
     return ".".join(part for part in (database, schema, table) if part)
