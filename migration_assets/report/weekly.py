@@ -1,10 +1,12 @@
 """The report of a week: where every table stands after it, and what failed, as Markdown."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import date
 from textwrap import TextWrapper
 from types import MappingProxyType
 
+from migration_assets.plain import markdown, one_line, plain
 from migration_assets.report.status import Cell, Status
 
 TAKEN = "the target takes it"
@@ -32,19 +34,19 @@ def render(status: Status, week: date, later: Mapping[str, str] = _NOTHING) -> s
         lines.append(_row(name, cells[week], str(head) if head else "never loaded"))
     if status.holds:
         lines += ["", "## On hold", ""]
-        lines += [f"- {_plain(name)} {hold.text}" for name, hold in sorted(status.holds.items())]
+        lines += [
+            f"- {_plain(name)} {markdown(hold.text)}" for name, hold in sorted(status.holds.items())
+        ]
     changes = {t: said for (t, carried), said in status.changes.items() if carried == week}
     if changes:
         lines += ["", "## Schema changes"]
         for name, said in sorted(changes.items()):
-            lines += ["", f"**{_plain(name)}**", "", "```text"]
-            lines += [line for what in said for line in _wrapped(what)]
-            lines += ["```"]
+            lines += ["", f"**{_plain(name)}**", "", *_block(said)]
     reasons = {t: why for (t, failed), why in status.reasons.items() if failed == week}
     if reasons:
         lines += ["", "## What failed"]
         for name, reason in sorted(reasons.items()):
-            lines += ["", f"**{_plain(name)}**", "", "```text", *_wrapped(reason), "```"]
+            lines += ["", f"**{_plain(name)}**", "", *_block([reason])]
     return "\n".join([*lines, *_at_the_cutover(later)]) + "\n"
 
 
@@ -57,10 +59,7 @@ def _at_the_cutover(later: Mapping[str, str]) -> list[str]:
     taken = len(later) - len(problems)
     lines += [f"Of {len(later)} objects that are made then, the target takes {taken}."]
     if problems:
-        lines += ["", "```text"]
-        for name, said in sorted(problems.items()):
-            lines += _wrapped(f"{name}: {said}")
-        lines += ["```"]
+        lines += ["", *_block([f"{name}: {said}" for name, said in sorted(problems.items())])]
     return lines
 
 
@@ -69,6 +68,14 @@ def _verdict(status: Status, week: date) -> str:
     if not behind:
         return f"All {len(status.cells)} tables are proved equal to their cut."
     return f"{len(behind)} of {len(status.cells)} tables do not stand at this week yet."
+
+
+def _block(texts: Iterable[str]) -> list[str]:
+    """Return the lines of a block of code, which nothing in these texts can end."""
+    lines = [line for text in texts for line in _wrapped(plain(text))]
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", *lines, fence]
 
 
 def _wrapped(reason: str) -> list[str]:
@@ -85,4 +92,4 @@ def _row(name: str, cell: Cell, head: str) -> str:
 
 def _plain(name: str) -> str:
     """Keep a table's name from being read as Markdown."""
-    return "`" + name.replace("`", "'").replace("|", "\\|") + "`"
+    return "`" + one_line(name).replace("`", "'").replace("|", "\\|") + "`"
