@@ -12,6 +12,7 @@ from migration_assets.errors import (
     TargetUnreachableError,
     TargetUnsteadyError,
     TransientError,
+    bug,
 )
 from migration_assets.source.catalog import read_catalog, remember, select
 from migration_assets.source.connection import open_cut
@@ -76,6 +77,8 @@ def source_cut(
                     catalog = read_catalog(connection, cut.source)
         except MigrationError as error:
             raise failure(error) from error
+        except Exception as error:  # noqa: BLE001 - Dagster would keep its text, which may quote a row
+            raise failure(bug(error)) from None
         remember(migration.state, catalog)
         settings = migration.settings
         wanted = select(catalog, settings.include, settings.exclude)
@@ -134,6 +137,8 @@ def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefiniti
                 later = deferred_at(migration, week)
         except MigrationError as error:
             raise failure(error) from error
+        except Exception as error:  # noqa: BLE001 - Dagster would keep its text, which may quote a row
+            raise failure(bug(error)) from None
         return dg.MaterializeResult(
             metadata={
                 "tables_with_drift": len(drift),

@@ -17,6 +17,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
+from migration_assets.plain import markdown, one_line
 from migration_assets.settings import Settings
 from migration_assets.target.connection import address_of, database_of
 
@@ -121,7 +122,7 @@ def described(table: SourceTable) -> str:
     said = f"Source table {table.name}: {_counted(len(table.columns), 'column')}, {key}"
     if table.foreign_keys:
         said += f", {_counted(len(table.foreign_keys), 'foreign key')}"
-    return said + "."
+    return markdown(said) + "."
 
 
 def _counted(number: int, noun: str) -> str:
@@ -202,7 +203,7 @@ def _table_schema(mapping: TableMapping) -> dg.TableSchema:
             dg.TableColumn(
                 name=c.target,
                 type=c.type.sql,
-                description=f"{c.declared or 'no type'} at the source: {c.evidence}",
+                description=one_line(f"{c.declared or 'no type'} at the source: {c.evidence}"),
                 constraints=dg.TableColumnConstraints(nullable=not c.not_null),
             )
             for c in mapping.columns

@@ -29,7 +29,7 @@ from migration_assets.defs.metadata import (
     target_address,
     target_database,
 )
-from migration_assets.errors import MigrationError, StateError, TransientError
+from migration_assets.errors import MigrationError, StateError, TransientError, bug
 from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.names import allocate, asset_name
 from migration_assets.model import (
@@ -37,6 +37,7 @@ from migration_assets.model import (
     Delta,
     SourceTable,
 )
+from migration_assets.plain import markdown
 from migration_assets.report.checks import (
     FOREIGN_KEYS,
     MOVED,
@@ -117,8 +118,8 @@ def delta_asset(
         owners=owners,
         tags=tags(table),
         metadata=source_link(delta_asset),
-        description=f"Rows of {table.name} that changed since the table's head, in target types."
-        f" {described(table)}",
+        description=f"Rows of {markdown(table.name)} that changed since the table's head, in target"
+        f" types. {described(table)}",
     )
     def _delta(
         context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
@@ -130,6 +131,8 @@ def delta_asset(
             delta = make_delta(told, table.name, week, run=context.run.run_id)
         except MigrationError as error:
             raise failure(error) from error
+        except Exception as error:  # noqa: BLE001 - Dagster would keep its text, which may quote a row
+            raise failure(bug(error)) from None
         return dg.Output(delta, metadata=delta_metadata(delta) | repetitions.metadata)
 
     return _delta
@@ -161,7 +164,7 @@ def aurora_asset(
                 owners=owners,
                 tags=tags(table),
                 metadata={**source_link(aurora_asset), **metadata},
-                description=f"{table.name} on the target, standing at exactly one cut."
+                description=f"{markdown(table.name)} on the target, standing at exactly one cut."
                 f" {described(table)}",
             )
         ],
@@ -196,6 +199,10 @@ def aurora_asset(
         except MigrationError as error:
             yield from checks.results(key, of_error(asked, error), selected=selected)
             raise failure(error) from error
+        except Exception as error:  # noqa: BLE001 - as above
+            told = bug(error)
+            yield from checks.results(key, of_error(asked, told), selected=selected)
+            raise failure(told) from None
         if asked.week is None:
             checks.note_at_head(context, key, found, selected=selected)
         yield from checks.results(key, found, selected=selected)

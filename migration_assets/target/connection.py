@@ -29,7 +29,10 @@ Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
 # for; all else is tried again until patience ends. The first phrase found decides.
 _ITS_CERTIFICATE = "give a client certificate that the server trusts in sslcert, its key in sslkey"
 _TERMINAL_AT_CONNECT = (
-    ("certificate verify failed", "give the CA of the server's certificate in sslrootcert"),
+    (
+        "certificate verify failed",
+        "give the CA of the server's certificate in sslrootcert (or the certificate has expired)",
+    ),
     ("does not match host name", "the host name in the URL has to be one in the certificate"),
     ("root certificate file", "name the file with the server's CA in sslrootcert"),
     ("does not support SSL", "the server offers no TLS: see sslmode in the URL"),

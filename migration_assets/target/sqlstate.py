@@ -2,8 +2,12 @@
 
 https://www.postgresql.org/docs/current/errcodes-appendix.html. No message of the server is passed
 on as it is: it may quote a row's values. The primary message of a constraint or permission error
-names objects only, the detail holds the values and is dropped.
+names objects only, the detail holds the values and is dropped. What a function on the target was
+doing when the error came (it has a context then) may be made of a row, whatever its SQLSTATE: a
+trigger chooses both.
 """
+
+import re
 
 import psycopg
 
@@ -45,6 +49,8 @@ _HINTS = {
     " where somebody cancelled it, run this week again",
     "57P05": "the session was idle for longer than it may: run this week again",
 }
+# The outermost line of a context, as PL/pgSQL writes it: pl_exec.c, plpgsql_exec_error_callback
+_CALLED = re.compile(r'PL/pgSQL function ([^"\']+\([^"\']*\)) line \d+ at [A-Za-z ]+')
 # Classes whose primary message names objects and limits but never quotes a value.
 _SAFE_CLASSES = ("08", "0A", "23", "28", "3D", "40", "42", "53", "54", "55", "57")
 
@@ -70,9 +76,19 @@ def translate(error: psycopg.Error, where: str) -> MigrationError:
         return TargetUnavailableError(what=what, where=where, hint="run this week again")
     primary = error.diag.message_primary or ""
     code = f"{state} {_name(state)}"
-    what = f"{primary} ({code})" if state.startswith(_SAFE_CLASSES) else code
+    what = code
+    if error.diag.context:
+        what += _function_in(error.diag.context)
+    elif state.startswith(_SAFE_CLASSES):
+        what = f"{primary} ({code})"
     kind = TargetUnavailableError if is_transient(error) else TargetError
     return kind(what=what, where=where, hint=_HINTS.get(state, ""))
+
+
+def _function_in(context: str) -> str:
+    """Name the function that was called first; all else of a context may quote a row."""
+    called = _CALLED.fullmatch(context.splitlines()[-1])
+    return f", in function {called[1]} of the target" if called else ""
 
 
 def _name(state: str) -> str:

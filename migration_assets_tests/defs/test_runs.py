@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
+from migration_assets import step
 from migration_assets.defs.tables import aurora_key
 from migration_assets.report.checks import CHECKS, CONTENT_DIGEST, QUARANTINE, ROW_COUNT
 from migration_assets.target.embedded import EmbeddedServer, ensure_database
@@ -485,6 +486,25 @@ def test_dagster_keeps_no_row_value_password_or_url(
     assert "people" in recorded
     assert [marker for marker in markers if marker in recorded] == []
     assert pipeline.target not in recorded
+
+
+def test_dagster_keeps_the_place_of_a_bug_and_not_its_text(
+    make_pipeline: MakePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Polars, pyarrow or psycopg say of a value of theirs may be that value."""
+
+    def fails(*_: object, **__: object) -> None:
+        message = "cannot convert 'M4RK'"
+        raise ValueError(message)
+
+    pipeline = make_pipeline("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")
+    monkeypatch.setattr(step, "expect", fails)
+    run = pipeline.run(1)
+    assert not run.success
+    recorded = "\n".join(e.to_json() for e in pipeline.instance.all_logs(run.run_id))
+    assert "an error of migration-assets itself (ValueError)" in recorded
+    assert "step.py:" in recorded
+    assert "M4RK" not in recorded
 
 
 def test_keys_of_differing_rows_are_shown_unless_turned_off(loaded: Pipeline) -> None:
