@@ -31,7 +31,7 @@ def hold(migration: Migration, table: str, reason: str, *, by: str | None = None
             hint="say why, for those who find the table on hold",
         )
     with _to_hold(migration, table, where) as connection:
-        who = by or f"{_system_user()} on {socket.gethostname()}"
+        who = by or whoever()
         text = " ".join(reason.split())
         ledger.hold(connection, migration.source, table, reason=text, by=who)
 
@@ -53,6 +53,11 @@ def _to_hold(migration: Migration, table: str, where: str) -> Generator[Connecti
         with connection.transaction():
             lock_table(connection, migration.source, table)
             yield connection
+
+
+def whoever() -> str:
+    """Name who runs this, for those who ask later: the system user, and the machine."""
+    return f"{_system_user()} on {socket.gethostname()}"
 
 
 def _system_user() -> str:
