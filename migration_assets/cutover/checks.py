@@ -155,7 +155,8 @@ def _violated(planned: Planned) -> Condition:
 
 def _left_out(look: Look, planned: Planned) -> Condition:
     bad = [o.text for o in planned.impossible]
-    bad += [f"{name}: {reason}" for name, reason in look.catalog.left_out.items()]
+    tables = {n: why for n, why in look.catalog.left_out.items() if n not in look.catalog.views}
+    bad += [f"{name}: {reason}" for name, reason in tables.items()]
     for _, mapping in look.pairs:
         bad += [f"{mapping.table}: {note}" for note in mapping.notes]
     return _condition(
