@@ -62,6 +62,7 @@ def cutover(
 
     with answering(as_json=as_json) as answer:
         way = _way(dry_run=dry_run, rehearse=rehearse, execute=execute)
+        _refuse_aimless(way, yes=yes, keep=keep)
         settings = settings_here()
         names = _known(acknowledge or [])
         console = terminal.console()
@@ -96,6 +97,17 @@ def _way(**asked: bool) -> _Way:
         expected="what is to be done",
         hint="begin with `migration-assets cutover --dry-run`",
     )
+
+
+def _refuse_aimless(way: _Way, *, yes: bool, keep: bool) -> None:
+    """Refuse options of another way: whoever typed them means something else."""
+    for given, option, of in ((yes, "--yes", _Way.EXECUTE), (keep, "--keep", _Way.REHEARSE)):
+        if given and way is not of:
+            raise SettingsError(
+                what=f"{option} means nothing with {way.value}",
+                where="command line",
+                expected=f"{option} with {of.value}",
+            )
 
 
 def _known(names: Sequence[str]) -> frozenset[str]:

@@ -1,6 +1,9 @@
 """Go or no-go: every condition of the cutover with its figure. Nothing is changed anywhere."""
 
+import json
+import re
 from collections.abc import Collection, Iterable
+from typing import Any
 
 from migration_assets.cutover import backup, objects
 from migration_assets.cutover.changed import Written, written
@@ -18,6 +21,7 @@ from migration_assets.verify.schema import compare_schema
 NO_BACKUP = backup.NO_BACKUP
 EXCEPTIONS, VIOLATIONS, LEFT_OUT = "exceptions", "violations", "left_out"
 ACKNOWLEDGEMENTS = (NO_BACKUP, EXCEPTIONS, VIOLATIONS, LEFT_OUT)
+_REHEARSAL = re.compile(r"/rehearsal-[^/]*\.json$")
 HELD = "cut over on"  # how the reason of the hold begins that ends a cutover
 
 
@@ -39,6 +43,7 @@ def conditions(
         backup.condition(migration, connection),
         _disk(migration, look),
         _delta(look, counted, unread),
+        _rehearsal(migration),
     )
 
 
@@ -246,3 +251,14 @@ def _delta(look: Look, counted: Iterable[Written], unread: Collection[str]) -> C
         figure=f"the last cuts of {len(unread)} tables can't be read",
         to_do="restore them in the state folder from its backup",
     )
+
+
+def _rehearsal(migration: Migration) -> Condition:
+    """Say how long the last rehearsal took: the best forecast there is."""
+    known = [k for k in migration.state.keys("reports") if _REHEARSAL.search(k)]
+    figure = "never rehearsed: `migration-assets cutover --rehearse` measures every stage"
+    if known:
+        document: dict[str, Any] = json.loads(migration.state.read_text(max(known)) or "{}")
+        seconds = sum(float(stage["seconds"]) for stage in document["stages"])
+        figure = f"{document['verdict']} at {document['ended_at']}, {seconds:.0f} s in all"
+    return Condition(name="rehearsal", verdict=Verdict.GO, figure=figure)

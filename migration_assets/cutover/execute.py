@@ -9,44 +9,31 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from psycopg import sql
-
 from migration_assets.cutover import backup, checks, objects, record
 from migration_assets.cutover.changed import differences
-from migration_assets.cutover.checks import HELD, LEFT_OUT, VIOLATIONS, is_cut_over
+from migration_assets.cutover.checks import is_cut_over
+from migration_assets.cutover.ending import AtCut, elsewhere, finish, make_deferred
 from migration_assets.cutover.journal import Journal
 from migration_assets.cutover.label import is_final, next_label, open_week
 from migration_assets.cutover.look import Look, copied, looked
-from migration_assets.cutover.objects import Making, Planned
+from migration_assets.cutover.objects import Planned
 from migration_assets.cutover.proofs import signed_all, verified
-from migration_assets.errors import GuardError, MigrationError, ProofError, TargetError
+from migration_assets.errors import GuardError, MigrationError
 from migration_assets.findings import Moved
-from migration_assets.model import Cut, Head, SourceTable, TableMapping
+from migration_assets.model import Cut, SourceTable, TableMapping
 from migration_assets.report.certificate import Certificate
 from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import select
 from migration_assets.source.reader import catalog_in
 from migration_assets.standing import heads_and_holds
 from migration_assets.step import Migration, carry, make_delta, take_cut
-from migration_assets.target import constraints, ddl, ledger, scratch
-from migration_assets.target.connection import Connection, connect, transaction, translated
+from migration_assets.target import constraints, ledger
+from migration_assets.target.connection import connect, transaction, translated
 from migration_assets.target.figures import Exceptional
-from migration_assets.target.identity import restart_identity
-from migration_assets.target.move import lock_table
-from migration_assets.verify.prove import target_digest
 from migration_assets.weeks import weeks
 
 RUN = "cutover"  # what the ledger names as the run of its moves
 _LOCK = "cutover"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AtCut:
-    """A table that stands at the final cut."""
-
-    shape: SourceTable
-    mapping: TableMapping
-    head: Head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +101,7 @@ def execute(
             raise
         certificate = journal.keep(folder=record.DRAFTS, name=record.DRAFT)
         journal.at("drafted")
-        _finish(journal, _at_cut(migration, _cut_of(journal)))
+        finish(journal, _cut_of(journal), _at_cut(migration, _cut_of(journal)))
         journal.at("held")
         key = record.publish_draft(migration.state)
         journal.at("certified")
@@ -158,7 +145,7 @@ def _run(journal: Journal, now: datetime) -> None:
     tables = _at_cut(migration, cut)
     _prove(journal, cut, tables, moved, exceptions)
     _look_again(journal, cut, tables)
-    _make(journal, cut, tables)
+    make_deferred(journal, cut, tables)
 
 
 def _earlier_cut(migration: Migration, look: Look) -> Cut | None:
@@ -257,19 +244,10 @@ def _at_cut(migration: Migration, cut: Cut) -> list[AtCut]:
         for shape in _chosen(migration, cut):
             head = ledger.head(connection, migration.source, shape.name)
             if head is None or head.cut != cut.id:
-                raise _elsewhere(shape.name, cut)
+                raise elsewhere(shape.name, cut)
             mapping = ledger.sealed_mapping(connection, head.mapping_hash)
             found.append(AtCut(shape=shape, mapping=mapping, head=head))
     return found
-
-
-def _elsewhere(table: str, cut: Cut) -> ProofError:
-    return ProofError(
-        what="the table doesn't stand at the final cut",
-        where=f"table {table}",
-        expected=f"cut {cut.id}",
-        hint="another run moved it meanwhile: let it end, then run again",
-    )
 
 
 def _prove(
@@ -313,109 +291,3 @@ def _look_again(journal: Journal, cut: Cut, tables: Sequence[AtCut]) -> None:
             hint="stop the application that writes to the source, then run again",
         )
     journal.at("looked")
-
-
-def _make(journal: Journal, cut: Cut, tables: Sequence[AtCut]) -> None:
-    migration = journal.migration
-    schema = migration.target.schema
-
-    def guard(connection: Connection) -> None:
-        _still_at(connection, tables, cut)
-
-    making = Making(
-        target=migration.target,
-        guard=guard,
-        tolerant=VIOLATIONS in journal.acknowledged,
-        at=journal.at,
-    )
-    with journal.stage("identities") as tell:
-        tell(f"{_identities(making, cut, tables)} columns give the source's next keys")
-    with journal.stage("constraints and views") as tell:
-        with connect(migration.target) as connection, translated("cutover, constraints"):
-            pairs = [(t.shape, t.mapping) for t in tables]
-            planned = objects.plan(connection, pairs, catalog_in(cut).views, cut, schema)
-        _refuse_unsaid(journal, planned)
-        made = objects.make(making, planned.wanted)
-        journal.made += made.objects
-        journal.left_out = [*planned.impossible, *planned.violated, *made.left_out]
-        tell(f"{len(made.objects)} stand, {len(journal.left_out)} left out")
-    with journal.stage("statistics and clean-up") as tell:
-        tell(_clean_up(migration, tables))
-    journal.at("cleaned")
-
-
-def _refuse_unsaid(journal: Journal, planned: Planned) -> None:
-    """Stop where the final cut lets less be made than what was acknowledged."""
-    for name, found in ((VIOLATIONS, planned.violated), (LEFT_OUT, planned.impossible)):
-        if found and name not in journal.acknowledged:
-            raise GuardError(
-                what=f"can't be made: {'; '.join(o.text for o in found)}",
-                where="cutover, constraints",
-                expected="what the conditions said before the final cut",
-                hint=f"mend it at the source, or `--acknowledge {name}`, then run again",
-            )
-
-
-def _still_at(connection: Connection, tables: Sequence[AtCut], cut: Cut) -> None:
-    """Lock all tables against moves, in one order, and make sure that none was moved."""
-    for table in sorted(tables, key=lambda t: t.shape.name):
-        lock_table(connection, table.mapping.source, table.shape.name)
-    for table in tables:
-        if ledger.head(connection, table.mapping.source, table.shape.name) != table.head:
-            raise _elsewhere(table.shape.name, cut)
-
-
-def _identities(making: Making, cut: Cut, tables: Sequence[AtCut]) -> int:
-    with (
-        connect(making.target) as connection,
-        translated("cutover, identities"),
-        transaction(connection, "READ COMMITTED"),
-    ):
-        making.guard(connection)
-        for table in tables:
-            restart_identity(connection, table.mapping, cut, table.shape)
-        connection.execute("COMMIT")
-    making.at("identities")
-    return sum(any(c.identity for c in t.mapping.columns) for t in tables)
-
-
-def _clean_up(migration: Migration, tables: Sequence[AtCut]) -> str:
-    """Analyze all tables; drop what is only for the migration. The ledger stays, as the record."""
-    dropped: list[str] = []
-    with connect(migration.target) as connection, translated("cutover, clean-up"):
-        for table in tables:
-            constraints.analyze(connection, table.mapping)
-            dropped += constraints.drop_triggers(connection, table.mapping)
-        if scratch.drop(connection, scratch.name_of(migration.target.schema)):
-            dropped.append("the schema of a rehearsal")
-    return f"{len(tables)} tables analyzed; dropped: {', '.join(dropped) or 'nothing was left'}"
-
-
-def _finish(journal: Journal, tables: Sequence[AtCut]) -> None:
-    """Put every table on hold, in one transaction that finds each as it was proved.
-
-    Nobody else writes while it is open: what is on hold is what was signed off.
-    """
-    migration, cut = journal.migration, _cut_of(journal)
-    reason = f"{HELD} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC (cut {cut.id})"
-    with (
-        connect(migration.target) as connection,
-        translated("cutover, end"),
-        transaction(connection, "READ COMMITTED"),
-    ):
-        _still_at(connection, tables, cut)
-        for table in tables:
-            name = ddl.table_name(table.mapping)
-            connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(name))
-            if target_digest(connection, table.mapping) != table.head.digest:
-                raise TargetError(
-                    what="rows were changed on the target after the sign-off",
-                    where=f"table {table.shape.name}",
-                    expected="the rows that were signed off; no table was put on hold",
-                    hint="keep everybody off the target until the cutover has ended, then run"
-                    " again: `migration-assets verify` names the rows",
-                )
-            ledger.hold(
-                connection, migration.source, table.shape.name, reason=reason, by=journal.by
-            )
-        connection.execute("COMMIT")
