@@ -1,9 +1,10 @@
 """The commands of the last day: a backup of the target, and the cutover with its certificate."""
 
+import json
 import sys
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -66,16 +67,18 @@ def cutover(
         settings = settings_here()
         names = _known(acknowledge or [])
         console = terminal.console()
+        earlier: dict[str, Any] = {}
         with embedded_target(settings) as migration:
             if way is _Way.EXECUTE:
                 _confirm(yes=yes, target=migration.target.name)
                 ended = _executed(migration, names, console)
                 found = ended.certificate
                 place = f"{migration.state.path(ended.key)}.md"
+                earlier = json.loads(migration.state.read_text(f"{ended.key}.json") or "{}")
             else:
                 found, place = _tried(way, migration, names, console, keep=keep), ""
         if as_json:
-            document = certificate.as_document(found) if found else {"verdict": "go"}
+            document = certificate.as_document(found) if found else earlier
             answer.document = {**document, "certificate": place}
         else:
             _print(found, place, console)

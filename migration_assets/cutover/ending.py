@@ -110,21 +110,25 @@ def _identities(making: Making, cut: Cut, tables: Sequence[AtCut]) -> int:
 
 
 def _clean_up(migration: Migration, tables: Sequence[AtCut]) -> str:
-    """Analyze all tables; drop what is only for the migration. The ledger stays, as the record."""
-    dropped: list[str] = []
+    """Analyze all tables; drop what a rehearsal left. The ledger stays, as the record."""
+    guards = 0
     with connect(migration.target) as connection, translated("cutover, clean-up"):
         for table in tables:
             constraints.analyze(connection, table.mapping)
-            dropped += constraints.drop_triggers(connection, table.mapping)
-        if scratch.drop(connection, scratch.name_of(migration.target.schema)):
-            dropped.append("the schema of a rehearsal")
-    return f"{len(tables)} tables analyzed; dropped: {', '.join(dropped) or 'nothing was left'}"
+            guards += len(constraints.our_triggers(connection, table.mapping))
+        left = scratch.drop(connection, scratch.name_of(migration.target.schema))
+    rehearsal = "; the schema of a rehearsal dropped" if left else ""
+    return (
+        f"{len(tables)} tables analyzed{rehearsal}; {guards} triggers that guard loads go when the"
+        " tables are put on hold"
+    )
 
 
 def finish(journal: Journal, cut: Cut, tables: Sequence[AtCut]) -> None:
     """Put every table on hold, in one transaction that finds each as it was proved.
 
-    Nobody else writes while it is open: what is on hold is what was signed off.
+    Nobody else writes while it is open: what is on hold is what was signed off. The triggers that
+    guard loads go with it: from then on the tables are the application's.
     """
     migration = journal.migration
     reason = f"{HELD} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC (cut {cut.id})"
@@ -145,6 +149,7 @@ def finish(journal: Journal, cut: Cut, tables: Sequence[AtCut]) -> None:
                     hint="keep everybody off the target until the cutover has ended, then run"
                     " again: `migration-assets verify` names the rows",
                 )
+            constraints.drop_triggers(connection, table.mapping)
             ledger.hold(
                 connection, migration.source, table.shape.name, reason=reason, by=journal.by
             )

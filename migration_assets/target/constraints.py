@@ -238,15 +238,18 @@ ORDER BY 1
 """
 
 
-def drop_triggers(connection: Connection, mapping: TableMapping) -> list[str]:
-    """Drop the triggers that call a function of schema `migration`: they guard loads, no more."""
-    table = ddl.table_name(mapping)
-    found = connection.execute(_OUR_TRIGGERS, (table.as_string(None),)).fetchall()
-    for (name,) in found:
+def our_triggers(connection: Connection, mapping: TableMapping) -> list[str]:
+    """Name the triggers that call a function of schema `migration`: they guard loads, no more."""
+    table = ddl.table_name(mapping).as_string(None)
+    return [str(name) for (name,) in connection.execute(_OUR_TRIGGERS, (table,)).fetchall()]
+
+
+def drop_triggers(connection: Connection, mapping: TableMapping) -> None:
+    """Drop the triggers that guard loads."""
+    for name in our_triggers(connection, mapping):
         connection.execute(
-            sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(str(name)), table)
+            sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), ddl.table_name(mapping))
         )
-    return [str(name) for (name,) in found]
 
 
 def analyze(connection: Connection, mapping: TableMapping) -> None:

@@ -133,8 +133,19 @@ def assert_cut_over(migration: Migration, *, missing: tuple[str, ...] = ()) -> N
 def test_a_cutover_leaves_everything_the_source_has(make_migration: MakeMigration) -> None:
     """Rows, keys, indexes, CHECKs, lengths, foreign keys in a circle, views; each side signed."""
     migration = shop(make_migration)
+    write_on_target(
+        migration,
+        "CREATE FUNCTION migration.watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL;"
+        " END'",
+        "CREATE TRIGGER ours AFTER UPDATE ON log EXECUTE FUNCTION migration.watch()",
+        "CREATE FUNCTION public.watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL;"
+        " END'",
+        "CREATE TRIGGER theirs AFTER UPDATE ON log EXECUTE FUNCTION public.watch()",
+    )
     document = cut_over(migration)
     assert_cut_over(migration)
+    left = target_rows(migration, "SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal")
+    assert left == [("theirs",)], "what guarded loads is gone, and nothing else"
     assert document["verdict"] == "go with exception"
     assert document["acknowledged"] == ["no_backup"]
     signed = {s["table"]: s for s in document["sign_offs"]}

@@ -46,6 +46,7 @@ def test_a_cutover_from_dry_run_to_certificate(site: Site) -> None:
     again = site.type_in("cutover", "--execute", "--yes", "--json")
     assert again.returncode == GOOD
     assert json.loads(again.stdout)["certificate"] == place
+    assert len(json.loads(again.stdout)["sign_offs"]) == 2, "the first one's figures"
     week = site.type_in("run")
     assert week.returncode == FAILED, "cron hears that the tables are on hold"
     assert "cut over on" in week.stdout
