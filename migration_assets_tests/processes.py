@@ -10,13 +10,14 @@ import resource
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import NoReturn
 
 from migration_assets import step
+from migration_assets.cutover.execute import execute
 from migration_assets.errors import MigrationError
 from migration_assets.state import LocalState
 from migration_assets.step import Migration
@@ -113,6 +114,16 @@ def replay_and_die(migration: Migration, table: str, stage: str) -> None:
             kill_myself()
 
     step.replay(migration, table, run="killed", at=at)
+
+
+def die_in_cutover(migration: Migration, now: datetime, stage: str) -> None:
+    """Cut over and die at a stage."""
+
+    def at(reached: str) -> None:
+        if reached == stage:
+            kill_myself()
+
+    execute(migration, acknowledged=frozenset({"no_backup"}), now=now, at=at)
 
 
 def started(function: object, *arguments: object) -> BaseProcess:

@@ -11,6 +11,7 @@ import traceback
 import typer
 
 from migration_assets.cli.before import doctor, init, plan
+from migration_assets.cli.cutover import backup, cutover
 from migration_assets.cli.faces import demo, ui
 from migration_assets.cli.holds import hold, release
 from migration_assets.cli.output import FAILED, MISUSED, report, report_misuse
@@ -32,7 +33,22 @@ def _flowed(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-for _command in (init, doctor, plan, run, status, verify, repair, hold, release, ui, demo):
+_COMMANDS = (
+    init,
+    doctor,
+    plan,
+    run,
+    status,
+    verify,
+    repair,
+    hold,
+    release,
+    backup,
+    cutover,
+    ui,
+    demo,
+)
+for _command in _COMMANDS:
     app.command(help=_flowed(_command.__doc__ or ""))(_command)
 
 _quarantine = typer.Typer(

@@ -184,10 +184,19 @@ _SPELLED = {
 
 
 def missing_columns(mapping: TableMapping, table: TargetTable) -> list[str]:
-    """Name mapped columns that the target lacks or has with another type."""
+    """Name mapped columns that the target lacks or has with another type.
+
+    A text whose length the cutover has limited, as the mapping says, is the same column.
+    """
     there = dict(table.columns)
+    limited = {
+        o.name: o.definition.replace("varchar", "character varying")
+        for o in mapping.deferred
+        if o.kind == "length"
+    }
     return [
         c.target
         for c in mapping.columns
-        if there.get(c.target) != _SPELLED.get(c.type.sql, c.type.sql)
+        if there.get(c.target)
+        not in (_SPELLED.get(c.type.sql, c.type.sql), limited.get(c.target, c.type.sql))
     ]
