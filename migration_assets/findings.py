@@ -6,7 +6,7 @@ from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
-from migration_assets.model import AcceptedRow, SourceForeignKey, TableMapping
+from migration_assets.model import AcceptedRow, HeadMove, SourceForeignKey, TableMapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,16 @@ class Proof:
     def holds(self) -> bool:
         """Whether every part of the proof holds."""
         return self.rows_equal and self.digest_equal and self.quarantine_equal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCounts:
+    """Rows by what is done to them; `updated` is a bound where it can't be told before."""
+
+    inserted: int
+    updated: int
+    deleted: int
+    at_most: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,3 +227,25 @@ class Moved:
     displaced: int = 0
     restored: int = 0
     changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a rollback of one table would do, as things stand; nothing was changed.
+
+    From `head` it leads to where the table stood after `to`; `taken` are the moves taken back,
+    oldest first. `rows` is None where they can't be counted before, as is `foreign_rows`, the rows
+    that somebody else has changed since; `foreign` names some of them. `displaced` rows are put
+    back. `obstacle` says why there is no way back, '' where there is one.
+    """
+
+    table: str
+    head: HeadMove
+    to: HeadMove
+    taken: tuple[HeadMove, ...]
+    rows: RowCounts | None = None
+    changes: tuple[str, ...] = ()
+    displaced: int = 0
+    foreign_rows: int | None = None
+    foreign: tuple[Difference, ...] = ()
+    obstacle: str = ""

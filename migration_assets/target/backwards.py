@@ -103,8 +103,7 @@ def _columns_said(
             yield (
                 f"column {column.name} is no longer written: on the target {column.target} stays"
                 if column.target in older.kept
-                else f"column {column.name} is dropped on the target ({column.target}); its values"
-                " stand in the cut that the table leaves"
+                else f"column {column.name} is dropped on the target; its values stay in the cut"
             )
     for target in head.kept:
         if target not in older.kept and target not in {c.target for c in older.columns}:
