@@ -26,6 +26,7 @@ _STYLES = {
     "failed": "red",
     "open": "dim",
     "on hold": "yellow",
+    "rolled back": "red",
 }
 
 
