@@ -329,6 +329,7 @@ def _remap(
     step.at("altered")
     made = _present(connection, step, mapping)
     applied = changes.apply(connection, by, delta, made)
+    applied = replace(applied, deleted=applied.deleted + statements.deleted)
     remap.refuse_lost_values(remapping, by, made, applied, step.where)
     # A table with deferred triggers waiting can't be altered.
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
