@@ -283,7 +283,8 @@ def _repair(
 
 
 def _shown(migration: Migration, step: Step, at: Callable[[str], None]) -> Step:
-    return replace(step, show_keys=migration.settings.show_keys, at=at)
+    settings = migration.settings
+    return replace(step, write_guard=settings.write_guard, show_keys=settings.show_keys, at=at)
 
 
 def _placed(

@@ -36,7 +36,7 @@ from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.reader import fitted_rows, table_in
 from migration_assets.state import State
-from migration_assets.target import exceptions, ledger
+from migration_assets.target import ddl, exceptions, ledger, write_guard
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import (
     Connection,
@@ -46,7 +46,7 @@ from migration_assets.target.connection import (
     translated,
 )
 from migration_assets.target.exceptions import KEPT_ROWS
-from migration_assets.target.move import Step, move
+from migration_assets.target.move import Step, lock_table, move
 from migration_assets.target.remap import Remapping
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
@@ -91,10 +91,23 @@ def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = 
 
 
 def bootstrap(migration: Migration) -> None:
-    """Make the ledger on the target where it is missing."""
+    """Make the ledger on the target where it is missing; guard its tables as the settings say."""
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
         require_writer(connection, f"target {migration.target.name}")
         ledger.bootstrap(connection, migration.target.schema)
+        _guard_tables(migration, connection)
+
+
+def _guard_tables(migration: Migration, connection: Connection) -> None:
+    """Make, change or remove the write guard's triggers on all tables, one after the other."""
+    for table in ledger.head_weeks(connection, migration.source):
+        with connection.transaction():
+            lock_table(connection, migration.source, table)
+            head = ledger.head(connection, migration.source, table)
+            if head is not None:
+                mapping = ledger.sealed_mapping(connection, head.mapping_hash)
+                if ddl.read_table(connection, mapping) is not None:
+                    write_guard.settle(connection, mapping, migration.settings.write_guard)
 
 
 def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -> Delta:
@@ -358,6 +371,7 @@ def _prepare(
         else None,
         displaces_foreign=replace,
         overwrites_kept=overwrites_kept,
+        write_guard=migration.settings.write_guard,
         show_keys=migration.settings.show_keys,
         at=at,
     )

@@ -51,6 +51,7 @@ from migration_assets.target import (
     remap,
     staging,
     way_out,
+    write_guard,
 )
 from migration_assets.target.connection import (
     Connection,
@@ -83,7 +84,8 @@ class Step:
     mapping to `mapping` where that is another one. `head_hashes` gives the row hashes of the
     head's cut where rows are to be displaced: those somebody else wrote (`displaces_foreign`),
     those that exceptions keep (`overwrites_kept`). `repairing` makes it a repair, at the head's
-    own cut. `show_keys` lets errors name rows by key. `at` is told each stage's name.
+    own cut. `write_guard` is that setting; None leaves the triggers as they are. `show_keys` lets
+    errors name rows by key. `at` is told each stage's name.
     """
 
     cut: Cut
@@ -99,6 +101,7 @@ class Step:
     displaces_foreign: bool = False
     overwrites_kept: bool = False
     repairing: Repairing | None = None
+    write_guard: str | None = None
     show_keys: bool = True
     move: str = field(default_factory=lambda: uuid.uuid4().hex)
     at: Callable[[str], None] = _no_stop
@@ -123,6 +126,7 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
     started = datetime.now(UTC)
     with translated(step.where), transaction(connection, "READ COMMITTED"):
         lock_table(connection, step.mapping.source, step.mapping.table)
+        write_guard.mark(connection, step.move)
         step.at("locked")
         head = ledger.head(connection, step.mapping.source, step.mapping.table)
         if (head and head.entry) != (step.head and step.head.entry):
@@ -155,6 +159,8 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         )
         # Deferred triggers fire now, not after the proof.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        if step.write_guard is not None:
+            write_guard.settle(connection, step.mapping, step.write_guard)
         step.at("quarantined")
         proof, digest = _prove(connection, step, applied)
         step.at("proved")

@@ -38,6 +38,7 @@ WHERE i.indrelid = %s::regclass ORDER BY c.relname
 """
 _OWN_OBJECTS = """
 SELECT 'trigger ' || tgname FROM pg_trigger WHERE tgrelid = %(t)s::regclass AND NOT tgisinternal
+  AND tgfoid IS DISTINCT FROM to_regprocedure('migration.guard_writes()')
 UNION ALL
 SELECT CASE contype WHEN 'f' THEN 'foreign key ' WHEN 'c' THEN 'check ' ELSE 'constraint ' END
        || conname
