@@ -101,6 +101,10 @@ class GuardError(TerminalError):
     """A guard stopped a step; `--acknowledge NAME` lets it pass for one run."""
 
 
+class RollbackError(TerminalError):
+    """There is no way back to where a table is asked to go."""
+
+
 class ForeignWriteError(GuardError):
     """Somebody else changed rows on the target since the table's last move."""
 

@@ -55,7 +55,7 @@ def _to_hold(migration: Migration, table: str, where: str) -> Generator[Connecti
 
 
 def who_says_so() -> str:
-    """Name the system user and the machine."""
+    """Name the system user and this machine, as the ledger keeps it where nobody else is named."""
     return f"{_system_user()} on {socket.gethostname()}"
 
 

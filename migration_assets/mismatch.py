@@ -10,11 +10,15 @@ from collections.abc import Callable
 from datetime import date
 
 from migration_assets import step
-from migration_assets.errors import ForeignWriteError, UnsupportedError
+from migration_assets.errors import ForeignWriteError, RollbackError
 from migration_assets.findings import Moved, Outcome, Verified
 from migration_assets.repair import repair
 from migration_assets.standing import verify
 from migration_assets.step import Migration
+from migration_assets.target import ledger
+from migration_assets.target.apply import FOREIGN_WRITES
+from migration_assets.target.connection import connect, translated
+from migration_assets.undo import rollback
 
 KEEP, REPAIR, ROLLBACK = "keep", "repair", "rollback"
 
@@ -51,7 +55,7 @@ def settle(migration: Migration, table: str, found: Verified | None, *, run: str
     moved = (
         repair(migration, table, run=run)
         if policy == REPAIR
-        else roll_back(migration, table, run=run)
+        else _roll_back(migration, table, run=run)
     )
     if moved is None or moved.outcome is not Outcome.LOADED:
         return ""
@@ -62,7 +66,20 @@ def settle(migration: Migration, table: str, found: Verified | None, *, run: str
     )
 
 
-def roll_back(migration: Migration, table: str, *, run: str) -> Moved | None:
-    """Take the last move back."""
-    del migration, run
-    raise UnsupportedError(what="there is no rollback yet", where=f"table {table}")
+def _roll_back(migration: Migration, table: str, *, run: str) -> Moved | None:
+    """Take the table's last move back; None where there is no way back."""
+    with connect(migration.target) as connection, translated(f"table {table}"):
+        head = ledger.head(connection, migration.source, table)
+    if head is None:
+        return None
+    try:
+        return rollback(
+            migration,
+            table,
+            entry=head.entry,
+            run=run,
+            acknowledged=frozenset({FOREIGN_WRITES}),
+            by=f"on_mismatch: {ROLLBACK}",
+        )
+    except RollbackError:
+        return None

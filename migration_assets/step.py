@@ -45,16 +45,16 @@ from migration_assets.target.connection import (
     require_writer,
     translated,
 )
+from migration_assets.target.displaced import DISPLACED_ROWS
 from migration_assets.target.exceptions import KEPT_ROWS
-from migration_assets.target.move import Step, lock_table, move
+from migration_assets.target.move import Step, lock_table, move, passes
 from migration_assets.target.remap import Remapping
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import stored_proof
 
 QUARANTINE_LIMIT = "quarantine_limit"
-EVERY_GUARD = "all"
-GUARDS = (FOREIGN_WRITES, QUARANTINE_LIMIT, KEPT_ROWS)
+GUARDS = (DISPLACED_ROWS, FOREIGN_WRITES, QUARANTINE_LIMIT, KEPT_ROWS)
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 
@@ -70,11 +70,6 @@ class Migration:
     def source(self) -> str:
         """The source's name."""
         return self.settings.source_name
-
-
-def _passes(acknowledged: frozenset[str], guard: str) -> bool:
-    """Tell whether a run was told to let a guard pass."""
-    return guard in acknowledged or EVERY_GUARD in acknowledged
 
 
 def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = None) -> Cut:
@@ -337,9 +332,9 @@ def _prepare(
     """
     mapping = evolution.mapping
     remapping = _remapping(evolution) if head is not None else None
-    replace = head is not None and _passes(acknowledged, FOREIGN_WRITES)
+    replace = head is not None and passes(acknowledged, FOREIGN_WRITES)
     whole = replace or remapping is not None
-    overwrites_kept = whole and _passes(acknowledged, KEPT_ROWS)
+    displaces = replace or (whole and bool(accepted) and passes(acknowledged, KEPT_ROWS))
     stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
     if stored is None or replace:
@@ -347,7 +342,7 @@ def _prepare(
     at("compared")
     expected = expect(cut, shape, mapping, watched={row.key_hash for row in accepted})
     limit = migration.settings.quarantine_limit(expected.source_rows)
-    if expected.unfit_rows > limit and not _passes(acknowledged, QUARANTINE_LIMIT):
+    if expected.unfit_rows > limit and not passes(acknowledged, QUARANTINE_LIMIT):
         raise GuardError(
             what=f"{expected.unfit_rows} of {expected.source_rows} rows don't fit the mapping",
             where=f"table {shape.name}, week {cut.week}",
@@ -366,11 +361,7 @@ def _prepare(
         run=run,
         remapping=remapping,
         acknowledged=acknowledged,
-        head_hashes=_head_hashes(migration, evolution.base, head)
-        if head and (replace or (accepted and overwrites_kept))
-        else None,
-        displaces_foreign=replace,
-        overwrites_kept=overwrites_kept,
+        head_hashes=head_hashes(migration, evolution.base, head) if head and displaces else None,
         write_guard=migration.settings.write_guard,
         show_keys=migration.settings.show_keys,
         at=at,
@@ -473,9 +464,11 @@ def _compute(
         )
 
 
-def _head_hashes(
+def head_hashes(
     migration: Migration, mapping: TableMapping, head: Head
 ) -> Callable[[], Iterator[int]]:
+    """Return what reads the row hashes of the head's cut, to tell our rows from others'."""
+
     def hashes() -> Iterator[int]:
         cut = cuts.find(migration.state, migration.source, head.cut)
         cuts.check(cut)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from migration_assets.findings import Inspection, Moved, Outcome, Preview, Proof
+from migration_assets.findings import Inspection, Moved, Outcome, Proof, RepairPreview
 from migration_assets.model import AcceptedRow, Hold
 from migration_assets.report.checks import Asked, Result, of_inspection
 from migration_assets.report.status import Status
@@ -72,7 +72,7 @@ class Repaired:
     """
 
     table: str
-    preview: Preview | None = None
+    preview: RepairPreview | None = None
     moved: Moved | None = None
     kept: tuple[AcceptedRow, ...] = ()
     error: str = ""

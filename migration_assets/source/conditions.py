@@ -7,6 +7,7 @@ the older one as `o`.
 
 import math
 import sqlite3
+from collections.abc import Mapping
 
 from migration_assets.model import SourceTable, SqliteValue
 from migration_assets.source.connection import quote
@@ -23,15 +24,19 @@ def _sign_of_zero(value: SqliteValue) -> float:
 
 def differs(table: SourceTable) -> str:
     """Return the condition that rows `n` and `o` differ in a storage class or a byte."""
-    return _any([_column_differs(c.name) for c in table.columns])
+    return differs_in({c.name: c.name for c in table.columns})
 
 
-def _column_differs(column: str) -> str:
-    c = quote(column)
+def differs_in(columns: Mapping[str, str]) -> str:
+    """Return the condition that `n` and `o` differ in a column, by its name in `n` and in `o`."""
+    return _any([_column_differs(quote(new), quote(old)) for new, old in columns.items()])
+
+
+def _column_differs(new: str, old: str) -> str:
     return (
-        f"n.{c} COLLATE BINARY IS NOT o.{c} OR typeof(n.{c}) <> typeof(o.{c})"
-        f" OR (typeof(n.{c}) = 'real' AND n.{c} = 0"
-        f" AND sign_of_zero(n.{c}) <> sign_of_zero(o.{c}))"
+        f"n.{new} COLLATE BINARY IS NOT o.{old} OR typeof(n.{new}) <> typeof(o.{old})"
+        f" OR (typeof(n.{new}) = 'real' AND n.{new} = 0"
+        f" AND sign_of_zero(n.{new}) <> sign_of_zero(o.{old}))"
     )
 
 

@@ -270,10 +270,12 @@ def head(connection: Connection, source: str, table: str) -> Head | None:
     )
 
 
+# Through JSON, since a ledger that no run has brought forward yet has no such columns.
 _HISTORY = """
 SELECT entry, kind, week, cut, mapping, inserted, updated, deleted, displaced, move, run,
-       written_at, changes, ddl, restores
-FROM migration.ledger WHERE source = %s AND table_name = %s ORDER BY entry
+       written_at, coalesce(to_jsonb(l) -> 'changes', '[]') AS changes,
+       coalesce(to_jsonb(l) -> 'ddl', '[]') AS ddl, (to_jsonb(l) ->> 'restores')::bigint AS restores
+FROM migration.ledger AS l WHERE source = %s AND table_name = %s ORDER BY entry
 """
 
 

@@ -53,6 +53,7 @@ from migration_assets.target import (
     way_out,
     write_guard,
 )
+from migration_assets.target import displaced as displaced_rows
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -65,11 +66,19 @@ from migration_assets.target.making import as_taken, differing_columns, make_ind
 from migration_assets.target.present import HINT, read_present
 from migration_assets.target.repairing import Repairing, stage_extras
 from migration_assets.target.repairing import displace as displace_staged
+from migration_assets.target.restoring import Restoring, put_on_hold
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
 from migration_assets.verify.prove import prove, target_digest
 from migration_assets.verify.round_trip import round_trip
+
+EVERY_GUARD = "all"
+
+
+def passes(acknowledged: frozenset[str], guard: str) -> bool:
+    """Tell whether a run was told to let a guard pass."""
+    return guard in acknowledged or EVERY_GUARD in acknowledged
 
 
 def _no_stop(_stage: str) -> None:
@@ -82,10 +91,10 @@ class Step:
 
     `head` is where the table stood when this was prepared. `remapping` leads from the head's
     mapping to `mapping` where that is another one. `head_hashes` gives the row hashes of the
-    head's cut where rows are to be displaced: those somebody else wrote (`displaces_foreign`),
-    those that exceptions keep (`overwrites_kept`). `repairing` makes it a repair, at the head's
-    own cut. `write_guard` is that setting; None leaves the triggers as they are. `show_keys` lets
-    errors name rows by key. `at` is told each stage's name.
+    head's cut where rows are to be displaced: those somebody else wrote or those that exceptions
+    keep, as `acknowledged` says. `repairing` makes it a repair, at the head's own cut; `restoring`
+    a rollback. `write_guard` is that setting; None leaves the triggers as they are. `show_keys`
+    lets errors name rows by key. `at` is told each stage's name.
     """
 
     cut: Cut
@@ -98,18 +107,22 @@ class Step:
     remapping: remap.Remapping | None = None
     acknowledged: frozenset[str] = frozenset()
     head_hashes: Callable[[], Iterator[int]] | None = None
-    displaces_foreign: bool = False
-    overwrites_kept: bool = False
     repairing: Repairing | None = None
     write_guard: str | None = None
     show_keys: bool = True
+    restoring: Restoring | None = None
     move: str = field(default_factory=lambda: uuid.uuid4().hex)
     at: Callable[[str], None] = _no_stop
 
     @property
     def where(self) -> str:
         """Name table and week for an error."""
-        return f"table {self.mapping.table}, week {self.cut.week}"
+        way = "back to week" if self.restoring else "week"
+        return f"table {self.mapping.table}, {way} {self.cut.week}"
+
+    def passes(self, guard: str) -> bool:
+        """Tell whether the step was told to let a guard pass."""
+        return passes(self.acknowledged, guard)
 
     @property
     def standing(self) -> TableMapping:
@@ -131,22 +144,13 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         head = ledger.head(connection, step.mapping.source, step.mapping.table)
         if (head and head.entry) != (step.head and step.head.entry):
             return None
-        # Under the lock that `hold` takes too: one that was set while this was prepared wins.
-        if step.repairing is None:
+        if step.restoring is None and step.repairing is None:
+            # Under the lock that `hold` takes too: one that was set while this was prepared wins.
             ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
-        statements: Sequence[str] = ()
-        displaced = 0
-        if step.repairing is not None and step.repairing.seen is not None:
-            found = _repair(connection, step, step.repairing, step.repairing.seen)
-            if found is None:
-                return None
-            applied, displaced = found
-        elif step.head is None or step.repairing is not None:
-            applied, step = _first_load(connection, step)
-        elif step.remapping is not None:
-            applied, displaced, statements, step = _remap(connection, step, step.remapping)
-        else:
-            applied, displaced = _apply(connection, step)
+        written = _write_rows(connection, step)
+        if written is None:
+            return None
+        applied, displaced, statements, step = written
         step.at("applied")
         restart_identity(connection, step.mapping, step.cut, step.table)
         quarantine.change(
@@ -166,6 +170,12 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         step.at("proved")
         read_back = _read_back(connection, step, proof)
         step.at("read_back")
+        restored = 0
+        if step.restoring is not None:
+            restored = _put_displaced_back(connection, step, step.restoring, proof)
+            if restored:
+                proof, digest = _prove(connection, step, applied)
+            step.at("restored")
         ledger.seal(connection, step.mapping)
         entry = ledger.write(
             connection,
@@ -180,6 +190,8 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
                 statements=statements,
             ),
         )
+        if step.restoring is not None and step.head is not None:
+            put_on_hold(connection, step.mapping, step.restoring, step.head, entry)
         step.at("written")
         _commit(connection, target, step)
         step.at("committed")
@@ -193,8 +205,53 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         updated=applied.updated,
         deleted=applied.deleted,
         displaced=displaced,
+        restored=restored,
         changes=step.remapping.changes if step.remapping else (),
     )
+
+
+def _write_rows(
+    connection: Connection, step: Step
+) -> tuple[Applied, int, Sequence[str], Step] | None:
+    """Bring the table's rows to the cut; None where a repair was overtaken.
+
+    Returns the row counts, the rows displaced, the statements that changed the table, and the step
+    with the mapping as the server took it.
+    """
+    repairing = step.repairing
+    if repairing is not None and repairing.seen is not None:
+        found = _repair(connection, step, repairing, repairing.seen)
+        return (*found, (), step) if found else None
+    if step.head is None or repairing is not None:
+        applied, step = _first_load(connection, step)
+        return applied, 0, (), step
+    if step.remapping is not None:
+        return _remap(connection, step, step.remapping)
+    return (*_apply(connection, step), (), step)
+
+
+def _put_displaced_back(
+    connection: Connection, step: Step, restoring: Restoring, proof: Proof
+) -> int:
+    """Put back what the moves that are taken back had displaced; return how many rows.
+
+    They are exceptions from then on: the cut doesn't have them so.
+    """
+    mapping = step.mapping
+    kept = {row.key_hash for row in proof.accepted}
+    done = displaced_rows.put_back(connection, mapping, restoring.taken, kept)
+    if done.left and not restoring.leaves_rows:
+        displaced_rows.refuse_left(done.left, step.where)
+    exceptions.accept(
+        connection,
+        mapping,
+        done.rows,
+        origin=exceptions.RESTORED,
+        reason=f"put back on the way back to week {step.cut.week}",
+        by=restoring.by,
+    )
+    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    return done.count
 
 
 def lock_table(connection: Connection, source: str, table: str) -> None:
@@ -387,15 +444,15 @@ def _guard_foreign_rows(connection: Connection, step: Step) -> int:
     """Refuse rows that someone else changed, or displace them where that is acknowledged."""
     mapping, delta = step.standing, step.delta
     kept = exceptions.accepted(connection, mapping.source, mapping.table)
-    if delta.scope is Scope.CHANGES and step.head_hashes is None:
+    if delta.scope is Scope.CHANGES:
         found = changes.foreign_rows(connection, mapping, delta, kept)
         if found:
             changes.refuse_foreign(mapping, step.cut.week, found, show_keys=step.show_keys)
         return 0
-    known = None if step.displaces_foreign else step.head
+    known = None if step.passes(changes.FOREIGN_WRITES) else step.head
     if known is not None and target_digest(connection, mapping) != known.digest:
         _refuse_foreign_somewhere(step, ())
-    if kept and (step.head_hashes is None or not step.overwrites_kept):
+    if kept and (step.head_hashes is None or not step.passes(exceptions.KEPT_ROWS)):
         raise exceptions.would_be_overwritten(kept, step.where, show_keys=step.show_keys)
     if step.head_hashes is None:
         return 0
@@ -486,7 +543,7 @@ def _entry(
     started: datetime,
     statements: Sequence[str],
 ) -> ledger.Entry:
-    remapping = step.remapping
+    remapping, back = step.remapping, step.restoring
     return ledger.Entry(
         kind=_kind(step),
         base=step.head,
@@ -504,10 +561,13 @@ def _entry(
         started_at=started,
         changes=remapping.changes if remapping else (),
         ddl=statements,
+        restores=back.to.entry if back else None,
     )
 
 
 def _kind(step: Step) -> str:
+    if step.restoring is not None:
+        return ledger.ROLLBACK
     if step.repairing is not None:
         return ledger.REPAIR
     return ledger.SCHEMA if step.remapping else ledger.LOAD

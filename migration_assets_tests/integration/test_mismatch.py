@@ -3,7 +3,7 @@
 import pytest
 
 from migration_assets import mismatch, standing
-from migration_assets.errors import ForeignWriteError
+from migration_assets.errors import ForeignWriteError, HoldError
 from migration_assets.findings import Outcome
 from migration_assets.step import Migration, take_cut
 from migration_assets.target.connection import connect
@@ -69,6 +69,41 @@ def test_by_default_a_foreign_row_stops_the_week_and_stays(make_migration: MakeM
         mismatch.carry(migration, "stock", week(2), run="test")
     for way in ("repair stock`", "--keep-target", "rollback", "--acknowledge foreign_writes"):
         assert way in caught.value.hint
+    assert settled(migration) == ""
+    assert snapshot(migration) == before
+
+
+def test_a_week_that_meets_foreign_rows_is_taken_back_where_the_settings_say_so(
+    make_migration: MakeMigration,
+) -> None:
+    """The table goes to the week before, on hold; what was there is kept, or stands again."""
+    migration = make_migration(STOCK, on_mismatch="rollback")
+    load_week(migration, 1)
+    change(migration, "UPDATE stock SET amount = 11 WHERE id = 1")
+    load_week(migration, 2)
+    write_on_target(migration, "UPDATE stock SET amount = 99 WHERE id = 2")
+    change(migration, "UPDATE stock SET amount = 12 WHERE id = 1")
+    take_cut(migration, week(3))
+    with pytest.raises(HoldError, match="on_mismatch: rollback"):
+        mismatch.carry(migration, "stock", week(3), run="test")
+    assert kinds(migration) == ["load", "load", "rollback"]
+    assert target_rows(migration, "SELECT id, amount FROM stock ORDER BY id") == [
+        (1, 10),
+        (2, 20),
+        (3, 30),
+    ]
+    assert target_rows(migration, "SELECT target_row FROM migration.displaced") == [("(2,ink,99)",)]
+    assert_proved(migration, "stock")
+
+
+def test_without_an_earlier_week_there_is_nothing_to_go_back_to(
+    make_migration: MakeMigration,
+) -> None:
+    """The first load stays, red, as with `keep`."""
+    migration = make_migration(STOCK, on_mismatch="rollback")
+    load_week(migration, 1)
+    write_on_target(migration, "UPDATE stock SET amount = 99 WHERE id = 2")
+    before = snapshot(migration)
     assert settled(migration) == ""
     assert snapshot(migration) == before
 

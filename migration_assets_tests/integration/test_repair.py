@@ -2,7 +2,7 @@
 
 import pytest
 
-from migration_assets import repair
+from migration_assets import repair, undo
 from migration_assets.findings import Moved, Outcome
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
@@ -120,4 +120,28 @@ def test_a_table_that_is_gone_is_made_anew_from_its_cut(make_migration: MakeMigr
     assert moved.inserted == 3
     assert_proved(migration, "stock")
     load_week(migration, 2)
+    assert_equal(migration)
+
+
+def test_a_repair_can_be_taken_back_with_what_it_replaced(make_migration: MakeMigration) -> None:
+    """Their rows stand on the target again, as exceptions, and the repair does as before."""
+    migration = make_migration(STOCK)
+    load_week(migration, 1)
+    write_on_target(
+        migration,
+        "UPDATE stock SET amount = 99 WHERE id = 1",
+        "INSERT INTO stock VALUES (50, 'hat', 5, 1)",
+    )
+    entry = right(migration).entry
+    undone = undo.rollback(migration, "stock", entry=entry, run="test")
+    assert undone is not None
+    assert len(undone.proof.accepted) == 2
+    assert target_rows(migration, "SELECT id, amount FROM stock ORDER BY id") == [
+        (1, 99),
+        (2, 20),
+        (3, 30),
+        (50, 5),
+    ]
+    assert right(migration).outcome is Outcome.COVERED
+    right(migration, kept=True)
     assert_equal(migration)
