@@ -9,6 +9,7 @@ the cut is staged whole under the newer one, and readers wait too, from when the
 """
 
 import hashlib
+import shlex
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -402,7 +403,8 @@ def _gone(step: Step) -> TargetError:
         what=f"{step.mapping.target_schema}.{step.mapping.target_table} is gone from the target",
         where=step.where,
         expected="the table that earlier weeks loaded",
-        hint="restore it from a backup of the target",
+        hint=f"`migration-assets repair {shlex.quote(step.mapping.table)}` makes it anew from its"
+        " cut; or restore it from a backup of the target",
     )
 
 
