@@ -212,6 +212,8 @@ def _keep(
                 hint=f"`migration-assets repair {shlex.quote(table)}` makes it anew, with the rows",
             )
         rows = _described(connection, place, differing)
+        if not migration.settings.show_keys:
+            rows = tuple(replace(row, key="") for row in rows)
         step = _step(
             place,
             _delta(place, work, (), whole=False),

@@ -189,7 +189,7 @@ def exception_lines(rows: Sequence[AcceptedRow], *, show_keys: bool) -> tuple[st
         groups.setdefault((row.origin, row.reason, row.by, row.at.date()), []).append(row)
     lines: list[str] = []
     for (origin, reason, by, day), found in groups.items():
-        keys = ", ".join(row.key for row in found[:_SHOWN]) if show_keys else ""
+        keys = ", ".join(row.key for row in found[:_SHOWN] if row.key) if show_keys else ""
         more = " …" if keys and len(found) > _SHOWN else ""
         counted = f"{len(found):,} exception{'' if len(found) == 1 else 's'}"
         named = f" ({keys}{more})" if keys else ""
