@@ -119,3 +119,7 @@ def _make_function(connection: Connection) -> None:
             " SET search_path = pg_catalog, pg_temp AS {}"
         ).format(ddl.raw(FUNCTION), sql.Literal(_BODY))
     )
+    # Or anybody could hang it on a table of theirs, and note what nobody wrote.
+    connection.execute(
+        sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(ddl.raw(FUNCTION))
+    )
