@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 from migration_assets.errors import MigrationError, StateError
-from migration_assets.findings import Moved, Preview, RowCounts
+from migration_assets.findings import Moved, Preview, Proof, RowCounts
+from migration_assets.history import Turned, turned
 from migration_assets.holds import who_says_so
 from migration_assets.model import Change, Cut, Delta, Head, Op, Scope
 from migration_assets.source import delta as compare_cuts
@@ -41,7 +43,7 @@ from migration_assets.target.restoring import Restoring
 from migration_assets.verify.accepted import adjust
 from migration_assets.verify.differing import Differing
 from migration_assets.verify.expect import expect
-from migration_assets.verify.prove import prove, target_digest
+from migration_assets.verify.prove import prove, stored_proof, target_digest
 from migration_assets.way_back import SNAPSHOT, Asked, Route, find_route, head_cut, older_cut
 
 
@@ -253,3 +255,39 @@ def _counted_between(remapping: Remapping, older: Cut, newer: Cut) -> RowCounts 
     )
     key = {name: same[name] for name in mapping.key}
     return count_between(newer, older, mapping.table, key=key, columns=None if anew else same)
+
+
+class Standing(NamedTuple):
+    """Where a table stands that rollbacks have moved: its weeks, its proof, the last rollback."""
+
+    turned: Turned
+    proof: Proof
+    rollback: int
+    held: bool
+
+
+def standing_of(migration: Migration, table: str) -> Standing | None:
+    """Return where a table stands that was ever rolled back; None for any other."""
+    with connect(migration.target) as connection, translated(f"table {table}"):
+        with transaction(connection, SNAPSHOT):
+            moves = ledger.history(connection, migration.source, table)
+            head = ledger.head(connection, migration.source, table)
+            known = exceptions.accepted(connection, migration.source, table)
+            held = table in ledger.holds(connection, migration.source)
+        rollbacks = [move.entry for move in moves if move.restores is not None]
+        if head is None or not rollbacks:
+            return None
+        return Standing(
+            turned=turned(move.week for move in moves),
+            proof=stored_proof(head, known),
+            rollback=rollbacks[-1],
+            held=held,
+        )
+
+
+def table_of(migration: Migration, entry: int) -> str | None:
+    """Return the table that an entry of the ledger moved; None where there is no such entry."""
+    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
+        if not ledger.exists(connection):
+            return None
+        return ledger.table_of(connection, migration.source, entry)

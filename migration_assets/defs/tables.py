@@ -28,6 +28,7 @@ from migration_assets.defs.metadata import (
     target_address,
     target_database,
 )
+from migration_assets.defs.taken_back import note_taken_back
 from migration_assets.errors import MigrationError, StateError, TransientError
 from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.names import allocate, asset_name
@@ -188,6 +189,7 @@ def aurora_asset(
                 shown = copy_metadata(moved, database=database, stopwatch=stopwatch)
                 yield dg.MaterializeResult(asset_key=key, metadata=shown)
                 found = after_move(migration, asked, moved)
+                note_taken_back(context, migration, key, table.name, but=asked.week)
             else:
                 found = checked_alone(migration, asked, selected, run=context.run.run_id)
         except MigrationError as error:

@@ -27,6 +27,7 @@ _STYLES = {
     "failed": "red",
     "open": "dim",
     "on hold": "yellow",
+    "rolled back": "red",
 }
 
 

@@ -293,6 +293,14 @@ def history(connection: Connection, source: str, table: str) -> tuple[HeadMove, 
     )
 
 
+def table_of(connection: Connection, source: str, entry: int) -> str | None:
+    """Return the table of an entry; None where there is no such entry."""
+    row = connection.execute(
+        "SELECT table_name FROM migration.ledger WHERE source = %s AND entry = %s", (source, entry)
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
 def head_weeks(connection: Connection, source: str) -> dict[str, date]:
     """Return the week at which every loaded table of a source stands."""
     cursor = connection.execute(
@@ -442,7 +450,8 @@ def refuse_held(connection: Connection, source: str, table: str, where: str) -> 
 _ENTRIES = """
 SELECT entry, table_name, kind, week, base_week, inserted, updated, deleted, source_rows,
        target_rows, quarantined, displaced, written_at,
-       coalesce(to_jsonb(l) -> 'changes', '[]') AS changes
+       coalesce(to_jsonb(l) -> 'changes', '[]') AS changes,
+       (to_jsonb(l) ->> 'restores')::bigint AS restores
 FROM migration.ledger AS l WHERE source = %s ORDER BY entry
 """
 
