@@ -95,14 +95,24 @@ def bootstrap(migration: Migration) -> None:
 
 def _guard_tables(migration: Migration, connection: Connection) -> None:
     """Make, change or remove the write guard's triggers on all tables, one after the other."""
+    mode = migration.settings.write_guard
+
+    def to_settle(table: str) -> TableMapping | None:
+        head = ledger.head(connection, migration.source, table)
+        if head is None:
+            return None
+        mapping = ledger.sealed_mapping(connection, head.mapping_hash)
+        there = ddl.read_table(connection, mapping) is not None
+        return mapping if there and not write_guard.settled(connection, mapping, mode) else None
+
     for table in ledger.head_weeks(connection, migration.source):
+        if to_settle(table) is None:
+            continue  # without the lock, so that nothing waits for a step that is under way
         with connection.transaction():
             lock_table(connection, migration.source, table)
-            head = ledger.head(connection, migration.source, table)
-            if head is not None:
-                mapping = ledger.sealed_mapping(connection, head.mapping_hash)
-                if ddl.read_table(connection, mapping) is not None:
-                    write_guard.settle(connection, mapping, migration.settings.write_guard)
+            mapping = to_settle(table)
+            if mapping is not None:
+                write_guard.settle(connection, mapping, mode)
 
 
 def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -> Delta:

@@ -74,37 +74,48 @@ def mark(connection: Connection, move: str) -> None:
     connection.execute("SELECT set_config(%s, %s, true)", (MARKER, move))
 
 
-def settle(connection: Connection, mapping: TableMapping, mode: str) -> bool:
-    """Make, change or remove a table's triggers as `mode` says; tell whether anything was done.
-
-    Needs the table's lock and an open transaction. A trigger that somebody disabled is made anew.
-    """
-    name = ddl.table_name(mapping)
-    arguments = (mode, mapping.source, mapping.table)
-    there = {
-        str(trigger): (str(found), bool(enabled))
-        for trigger, found, enabled in connection.execute(
-            _TRIGGERS, (name.as_string(None), FUNCTION)
-        )
-    }
-    coded = b"".join(a.encode() + b"\0" for a in arguments).hex()
+def settled(connection: Connection, mapping: TableMapping, mode: str) -> bool:
+    """Tell whether a table's triggers are as `mode` says; one that somebody disabled is not."""
+    coded = b"".join(a.encode() + b"\0" for a in _arguments(mapping, mode)).hex()
     wanted = {} if mode == OFF else {guarded.name: (coded, True) for guarded in _WANTED}
-    if there == wanted:
-        return False
-    for trigger in there:
+    return _standing(connection, mapping) == wanted
+
+
+def settle(connection: Connection, mapping: TableMapping, mode: str) -> None:
+    """Make, change or remove a table's triggers as `mode` says, where they aren't so already.
+
+    Needs the table's lock and an open transaction.
+    """
+    if settled(connection, mapping, mode):
+        return
+    name = ddl.table_name(mapping)
+    for trigger in _standing(connection, mapping):
         connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(trigger), name))
-    if wanted:
-        _make_function(connection)
-    for guarded in _WANTED if wanted else ():
+    if mode == OFF:
+        return
+    _make_function(connection)
+    for guarded in _WANTED:
         connection.execute(
             sql.SQL("CREATE TRIGGER {} {} FOR EACH STATEMENT EXECUTE FUNCTION {}({})").format(
                 sql.Identifier(guarded.name),
                 ddl.raw(guarded.fires).format(name),
                 sql.Identifier("migration", "guard_writes"),
-                sql.SQL(", ").join([sql.Literal(a) for a in arguments]),
+                sql.SQL(", ").join([sql.Literal(a) for a in _arguments(mapping, mode)]),
             )
         )
-    return True
+
+
+def _arguments(mapping: TableMapping, mode: str) -> tuple[str, ...]:
+    return mode, mapping.source, mapping.table
+
+
+def _standing(connection: Connection, mapping: TableMapping) -> dict[str, tuple[str, bool]]:
+    """Return the guard's triggers of a table: their arguments in hex, and whether they are on."""
+    name = ddl.table_name(mapping).as_string(None)
+    return {
+        str(trigger): (str(arguments), bool(enabled))
+        for trigger, arguments, enabled in connection.execute(_TRIGGERS, (name, FUNCTION))
+    }
 
 
 def _make_function(connection: Connection) -> None:
