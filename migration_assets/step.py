@@ -36,7 +36,7 @@ from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.reader import fitted_rows, table_in
 from migration_assets.state import State
-from migration_assets.target import exceptions, ledger
+from migration_assets.target import ddl, exceptions, ledger, write_guard
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import (
     Connection,
@@ -46,15 +46,15 @@ from migration_assets.target.connection import (
     translated,
 )
 from migration_assets.target.displaced import DISPLACED_ROWS
-from migration_assets.target.move import Step, move
+from migration_assets.target.exceptions import KEPT_ROWS
+from migration_assets.target.move import Step, lock_table, move, passes
 from migration_assets.target.remap import Remapping
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import stored_proof
 
 QUARANTINE_LIMIT = "quarantine_limit"
-EVERY_GUARD = "all"
-GUARDS = (DISPLACED_ROWS, FOREIGN_WRITES, QUARANTINE_LIMIT)
+GUARDS = (DISPLACED_ROWS, FOREIGN_WRITES, QUARANTINE_LIMIT, KEPT_ROWS)
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 
@@ -72,11 +72,6 @@ class Migration:
         return self.settings.source_name
 
 
-def passes(acknowledged: frozenset[str], guard: str) -> bool:
-    """Tell whether a run was told to let a guard pass."""
-    return guard in acknowledged or EVERY_GUARD in acknowledged
-
-
 def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = None) -> Cut:
     """Return the cut that stands for a week, taking it where none does yet."""
     settings = migration.settings
@@ -91,10 +86,33 @@ def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = 
 
 
 def bootstrap(migration: Migration) -> None:
-    """Make the ledger on the target where it is missing."""
+    """Make the ledger on the target where it is missing; guard its tables as the settings say."""
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
         require_writer(connection, f"target {migration.target.name}")
         ledger.bootstrap(connection, migration.target.schema)
+        _guard_tables(migration, connection)
+
+
+def _guard_tables(migration: Migration, connection: Connection) -> None:
+    """Make, change or remove the write guard's triggers on all tables, one after the other."""
+    mode = migration.settings.write_guard
+
+    def to_settle(table: str) -> TableMapping | None:
+        head = ledger.head(connection, migration.source, table)
+        if head is None:
+            return None
+        mapping = ledger.sealed_mapping(connection, head.mapping_hash)
+        there = ddl.read_table(connection, mapping) is not None
+        return mapping if there and not write_guard.settled(connection, mapping, mode) else None
+
+    for table in ledger.head_weeks(connection, migration.source):
+        if to_settle(table) is None:
+            continue  # without the lock, so that nothing waits for a step that is under way
+        with connection.transaction():
+            lock_table(connection, migration.source, table)
+            mapping = to_settle(table)
+            if mapping is not None:
+                write_guard.settle(connection, mapping, mode)
 
 
 def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -> Delta:
@@ -326,6 +344,7 @@ def _prepare(
     remapping = _remapping(evolution) if head is not None else None
     replace = head is not None and passes(acknowledged, FOREIGN_WRITES)
     whole = replace or remapping is not None
+    displaces = replace or (whole and bool(accepted) and passes(acknowledged, KEPT_ROWS))
     stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
     if stored is None or replace:
@@ -352,7 +371,8 @@ def _prepare(
         run=run,
         remapping=remapping,
         acknowledged=acknowledged,
-        head_hashes=head_hashes(migration, evolution.base, head) if head and replace else None,
+        head_hashes=head_hashes(migration, evolution.base, head) if head and displaces else None,
+        write_guard=migration.settings.write_guard,
         show_keys=migration.settings.show_keys,
         at=at,
     )

@@ -36,6 +36,7 @@ from migration_assets.target import ddl, displaced, exceptions, ledger
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.target.displaced import DISPLACED_ROWS
+from migration_assets.target.exceptions import KEPT_ROWS
 from migration_assets.target.move import Step, move
 from migration_assets.target.remap import Remapping
 from migration_assets.target.restoring import Restoring
@@ -110,9 +111,11 @@ def _prepared(
     """
     cut = older_cut(migration, route)
     table = table_in(cut, route.asked.table)
-    displaces = passes(acknowledged, FOREIGN_WRITES)
+    replaces = passes(acknowledged, FOREIGN_WRITES)
+    whole = replaces or route.remapping is not None
+    displaces = replaces or (whole and bool(watched) and passes(acknowledged, KEPT_ROWS))
     with migration.state.workspace() as folder:
-        delta = _delta(migration, route, cut, folder, whole=displaces)
+        delta = _delta(migration, route, cut, folder, whole=replaces)
         at("compared")
         yield Step(
             cut=cut,
@@ -125,6 +128,7 @@ def _prepared(
             remapping=route.remapping,
             acknowledged=acknowledged,
             head_hashes=head_hashes(migration, route.standing, route.head) if displaces else None,
+            write_guard=migration.settings.write_guard,
             show_keys=migration.settings.show_keys,
             restoring=Restoring(
                 to=route.way.to,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from migration_assets.errors import SettingsError
 from migration_assets.settings import Settings, load
-from migration_assets.step import EVERY_GUARD, GUARDS
+from migration_assets.step import GUARDS
+from migration_assets.target.move import EVERY_GUARD
 from migration_assets.weeks import Weeks
 
 

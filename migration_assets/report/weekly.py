@@ -33,6 +33,12 @@ def render(status: Status, week: date, later: Mapping[str, str] = _NOTHING) -> s
     if status.holds:
         lines += ["", "## On hold", ""]
         lines += [f"- {_plain(name)} {hold.text}" for name, hold in sorted(status.holds.items())]
+    if status.exceptions:
+        lines += ["", "## Exceptions"]
+        for name, said in sorted(status.exceptions.items()):
+            lines += ["", f"**{_plain(name)}**", "", "```text"]
+            lines += [line for what in said for line in _wrapped(what)]
+            lines += ["```"]
     changes = {t: said for (t, carried), said in status.changes.items() if carried == week}
     if changes:
         lines += ["", "## Schema changes"]
@@ -67,7 +73,8 @@ def _at_the_cutover(later: Mapping[str, str]) -> list[str]:
 def _verdict(status: Status, week: date) -> str:
     behind = [t for t in status.cells if status.heads.get(t, date.min) < week]
     if not behind:
-        return f"All {len(status.cells)} tables are proved equal to their cut."
+        but = ", but for the exceptions below" if status.exceptions else ""
+        return f"All {len(status.cells)} tables are proved equal to their cut{but}."
     return f"{len(behind)} of {len(status.cells)} tables do not stand at this week yet."
 
 
