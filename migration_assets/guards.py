@@ -29,11 +29,11 @@ from migration_assets.state import State
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.displaced import DISPLACED_ROWS
 from migration_assets.target.exceptions import KEPT_ROWS
+from migration_assets.target.move import passes
 
 QUARANTINE_LIMIT = "quarantine_limit"
 MASS_CHANGE = "mass_change"
 RESTORED_SOURCE = "restored_source"
-EVERY_GUARD = "all"
 GUARDS = (
     FOREIGN_WRITES,
     KEPT_ROWS,
@@ -83,11 +83,6 @@ class Stop:
     what: str
     expected: str
     hint: str
-
-
-def passes(acknowledged: frozenset[str], guard: str) -> bool:
-    """Tell whether a run was told to let a guard pass."""
-    return guard in acknowledged or EVERY_GUARD in acknowledged
 
 
 def refuse(step: Prepared, acknowledged: frozenset[str]) -> None:

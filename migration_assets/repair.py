@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import LiteralString
 
 from migration_assets.errors import GuardError, MigrationError, SettingsError
-from migration_assets.findings import DifferingRow, Moved, Outcome, Preview, Proof
+from migration_assets.findings import DifferingRow, Moved, Outcome, Proof, RepairPreview
 from migration_assets.holds import who_says_so
 from migration_assets.model import (
     AcceptedRow,
@@ -96,7 +96,7 @@ def repair(
     raise overtaken(f"table {table}")
 
 
-def preview(migration: Migration, table: str, *, kept: bool = False) -> Preview | None:
+def preview(migration: Migration, table: str, *, kept: bool = False) -> RepairPreview | None:
     """Return what a repair would do as the table stands now; None before its first load.
 
     Only reads. `kept` as for `repair`.
@@ -113,7 +113,7 @@ def preview(migration: Migration, table: str, *, kept: bool = False) -> Preview 
             place = _placed(migration, connection, table, head, kept=kept)
             if ddl.read_table(connection, place.mapping) is None:
                 fitting = place.expected.digest.rows
-                return Preview(
+                return RepairPreview(
                     week=head.week, proof=None, insert=fitting, gone=True, ending=place.ended
                 )
             found = _counted(migration, connection, place)
@@ -122,7 +122,7 @@ def preview(migration: Migration, table: str, *, kept: bool = False) -> Preview 
     raise overtaken(f"table {table}")
 
 
-def _counted(migration: Migration, connection: Connection, place: _Place) -> Preview | None:
+def _counted(migration: Migration, connection: Connection, place: _Place) -> RepairPreview | None:
     with (
         migration.state.workspace() as work,
         Differing(place.mapping, work / "target.sqlite") as differing,
@@ -135,7 +135,7 @@ def _counted(migration: Migration, connection: Connection, place: _Place) -> Pre
         if not proof.digest_equal:
             for found in differing.lacking(place.cut, place.shape):
                 ops[isinstance(found, Lacking) and found.target_hash is not None] += 1
-        return Preview(
+        return RepairPreview(
             week=place.head.week,
             proof=proof,
             insert=ops[False],
@@ -212,6 +212,8 @@ def _keep(
                 hint=f"`migration-assets repair {shlex.quote(table)}` makes it anew, with the rows",
             )
         rows = _described(connection, place, differing)
+        if not migration.settings.show_keys:
+            rows = tuple(replace(row, key="") for row in rows)
         step = _step(
             place,
             _delta(place, work, (), whole=False),
@@ -283,7 +285,8 @@ def _repair(
 
 
 def _shown(migration: Migration, step: Step, at: Callable[[str], None]) -> Step:
-    return replace(step, show_keys=migration.settings.show_keys, at=at)
+    settings = migration.settings
+    return replace(step, write_guard=settings.write_guard, show_keys=settings.show_keys, at=at)
 
 
 def _placed(

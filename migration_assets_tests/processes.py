@@ -16,7 +16,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import NoReturn
 
-from migration_assets import step
+from migration_assets import step, undo
 from migration_assets.cutover.execute import execute
 from migration_assets.errors import MigrationError
 from migration_assets.state import LocalState
@@ -141,3 +141,19 @@ def exit_code(process: BaseProcess) -> int | None:
     process.join()
     process.close()
     return code
+
+
+def die_in_rollback(migration: Migration, table: str, week: date, stage: str) -> None:
+    """Take a week of a table back and die at a stage."""
+
+    def at(reached: str) -> None:
+        if reached == stage:
+            kill_myself()
+
+    undo.rollback(migration, table, week=week, run="killed", at=at)
+
+
+def roll_back_together(migration: Migration, table: str, week: date, start: Barrier) -> None:
+    """Take a week of a table back, when all processes are ready."""
+    start.wait(PATIENCE)
+    undo.rollback(migration, table, week=week, run="together")

@@ -17,6 +17,7 @@ from migration_assets.cli.holds import hold, release
 from migration_assets.cli.output import FAILED, MISUSED, report, report_misuse
 from migration_assets.cli.quarantine import list_rows, replay
 from migration_assets.cli.repair import repair
+from migration_assets.cli.rollback import rollback
 from migration_assets.cli.weekly import run, status, verify
 from migration_assets.errors import MigrationError, SettingsError, bug
 
@@ -41,6 +42,7 @@ _COMMANDS = (
     status,
     verify,
     repair,
+    rollback,
     hold,
     release,
     backup,
