@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from migration_assets.errors import GuardError
+from migration_assets.errors import GuardError, MigrationError
 from migration_assets.source import delta_files
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
@@ -381,3 +381,32 @@ def test_a_schema_that_goes_back_stops_the_tables_it_takes_along(
     assert f"its schema is again that of week {week(1)}" in said
     load_week(shop, 3, tables=["member"])
     assert len(entries(shop, "member")) == 3
+
+
+# ---- what is gone
+
+
+def test_a_key_that_is_gone_stops_its_table_alone_once_rows_are_not_told_apart(
+    make_migration: MakeMigration,
+) -> None:
+    """The sealed key goes on while it is one; then a person says what the key is."""
+    migration = make_migration(SCHEMA + "CREATE TABLE other (id INTEGER PRIMARY KEY);")
+    load_week(migration, 1)
+    change(
+        migration,
+        "ALTER TABLE item RENAME TO was",
+        "CREATE TABLE item (id INTEGER, name TEXT NOT NULL, price INTEGER)",
+        "INSERT INTO item SELECT * FROM was",
+        "DROP TABLE was",
+    )
+    load_week(migration, 2)
+    assert_equal(migration)
+    change(migration, "INSERT INTO item VALUES (7, 'twice', 1)", "INSERT INTO other VALUES (1)")
+    before = target_rows(migration, "SELECT * FROM public.item ORDER BY id")
+    done = run_week(migration, 3)
+    error = done["item"]
+    assert isinstance(error, MigrationError)
+    assert "id" in error.what
+    assert error.hint
+    assert target_rows(migration, "SELECT * FROM public.item ORDER BY id") == before
+    assert_equal(migration, "other")
