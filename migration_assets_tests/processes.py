@@ -8,12 +8,15 @@ import multiprocessing as mp
 import os
 import resource
 import signal
+import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import date
+from itertools import count
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from time import sleep
 from typing import NoReturn
 
 from migration_assets import step
@@ -130,3 +133,39 @@ def exit_code(process: BaseProcess) -> int | None:
     process.join()
     process.close()
     return code
+
+
+def write_forever(path: Path, ready: Path, checkpoint: int) -> None:
+    """Move amounts between two tables until killed; their sum is the same after every commit.
+
+    Each transaction moves a row from one table to the other as well, through pages far apart.
+    """
+    with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as application:
+        application.execute(f"PRAGMA wal_autocheckpoint = {checkpoint}")
+        application.execute("PRAGMA cache_size = 20")  # changes spill to the file before COMMIT
+        for number in count():
+            application.execute("BEGIN IMMEDIATE")
+            for statement in TRANSFER:
+                application.execute(statement, {"n": number % 3_000 + 1})
+            application.execute("COMMIT")
+            ready.touch()
+            sleep(0.001)  # an application breathes; one that doesn't keeps all readers out
+
+
+ACCOUNTS = """
+PRAGMA page_size = 512;
+PRAGMA journal_mode = {journal};
+CREATE TABLE account (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL, filler TEXT);
+CREATE TABLE closed (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL, filler TEXT);
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+INSERT INTO account SELECT i, {amount}, hex(zeroblob(150)) FROM n;
+INSERT INTO closed SELECT id + 3000, amount, filler FROM account WHERE id % 10 = 0;
+"""
+TRANSFER = (
+    "UPDATE account SET amount = amount - 1 WHERE id = (SELECT min(id) FROM account)",
+    "INSERT INTO closed SELECT id, amount, filler FROM account WHERE id = :n",
+    "DELETE FROM account WHERE id = :n",
+    "INSERT INTO account SELECT * FROM closed WHERE id <> :n ORDER BY id LIMIT 1",
+    "DELETE FROM closed WHERE id IN (SELECT id FROM account) AND id <> :n",
+    "UPDATE closed SET amount = amount + 1 WHERE id = (SELECT max(id) FROM closed)",
+)
