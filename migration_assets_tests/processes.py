@@ -11,6 +11,7 @@ import signal
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import date
 from itertools import count
 from multiprocessing.process import BaseProcess
@@ -19,8 +20,13 @@ from pathlib import Path
 from time import sleep
 from typing import NoReturn
 
-from migration_assets import step
+import dagster as dg
+
+from migration_assets import standing, step
+from migration_assets.defs.report import make_report
 from migration_assets.errors import MigrationError
+from migration_assets.source.catalog import remember
+from migration_assets.source.reader import catalog_in
 from migration_assets.state import LocalState
 from migration_assets.step import Migration
 
@@ -99,6 +105,20 @@ def die_on_write(migration: Migration, table: str, week: date, key: str) -> None
     step.take_cut(deadly, week)
     step.make_delta(deadly, table, week)
     step.carry(deadly, table, week, run="killed")
+
+
+def die_on_report(migration: Migration, week: date, key: str) -> None:
+    """Take a cut, remember its catalog and report the week; die when that key is written."""
+    deadly = replace(migration, state=DeadlyState(migration.settings.state, key))
+    remember(deadly.state, catalog_in(step.take_cut(deadly, week)))
+    with dg.DagsterInstance.ephemeral() as instance:
+        make_report(instance, deadly, ["part"], week)
+
+
+def die_in_proof(migration: Migration, table: str) -> None:
+    """Verify a table and die when both sides are about to be compared, in an open snapshot."""
+    standing.prove = lambda *_parts: kill_myself()  # pyright: ignore[reportAttributeAccessIssue]
+    standing.verify(migration, table)
 
 
 def step_together(migration: Migration, table: str, week: date, start: Barrier) -> None:
