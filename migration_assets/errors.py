@@ -93,12 +93,28 @@ class TargetUnreachableError(TargetUnavailableError):
     """No connection within the patience that was set: it has been tried again already."""
 
 
+class TargetUnsteadyError(TargetUnavailableError):
+    """The target broke a step off again and again, for as long as it may be repeated."""
+
+
+class OvertakenError(TargetUnavailableError):
+    """Other runs moved the table each time that this one had prepared its step."""
+
+
 class DagsterStorageError(TransientError):
     """Dagster's own storage can't be reached or refuses; no table was touched because of it."""
 
 
 class GuardError(TerminalError):
     """A guard stopped a step; `--acknowledge NAME` lets it pass for one run."""
+
+
+class RollbackError(TerminalError):
+    """There is no way back to where a table is asked to go."""
+
+
+class ForeignWriteError(GuardError):
+    """Somebody else changed rows on the target since the table's last move."""
 
 
 class ProofError(TerminalError):

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from migration_assets.errors import SettingsError
+from migration_assets.migration import persistent
 from migration_assets.model import Hold
 from migration_assets.step import Migration
 from migration_assets.target import ledger
@@ -18,6 +19,7 @@ from migration_assets.target.connection import Connection, connect, require_writ
 from migration_assets.target.move import lock_table
 
 
+@persistent
 def hold(migration: Migration, table: str, reason: str, *, by: str | None = None) -> None:
     """Put a table on hold: nothing moves it until it is released.
 
@@ -31,11 +33,11 @@ def hold(migration: Migration, table: str, reason: str, *, by: str | None = None
             hint="say why, for those who find the table on hold",
         )
     with _to_hold(migration, table, where) as connection:
-        who = by or whoever()
         text = " ".join(reason.split())
-        ledger.hold(connection, migration.source, table, reason=text, by=who)
+        ledger.hold(connection, migration.source, table, reason=text, by=by or who_says_so())
 
 
+@persistent
 def release(migration: Migration, table: str) -> Hold | None:
     """Let a table go on; return the hold that ended, None where there was none."""
     with _to_hold(migration, table, f"table {table}") as connection:
@@ -55,8 +57,8 @@ def _to_hold(migration: Migration, table: str, where: str) -> Generator[Connecti
             yield connection
 
 
-def whoever() -> str:
-    """Name who runs this, for those who ask later: the system user, and the machine."""
+def who_says_so() -> str:
+    """Name the system user and this machine, as the ledger keeps it where nobody else is named."""
     return f"{_system_user()} on {socket.gethostname()}"
 
 

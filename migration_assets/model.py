@@ -427,7 +427,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """A stored delta: which cuts and mapping it belongs to, its counts, and its Parquet files."""
+    """A stored delta: which cuts and mapping it belongs to, its counts, and its Parquet files.
+
+    `rebuilt` says what was wrong with the one that it was made in place of.
+    """
 
     source: str
     table: str
@@ -447,6 +450,7 @@ class Delta:
     misfits_sha256: str
     op_column: str
     hash_column: str
+    rebuilt: str = ""
 
     @property
     def changes(self) -> int:
@@ -480,7 +484,8 @@ class Digest:
 class Expected:
     """What a cut says must stand on the target: fitting rows' digest, and the unfit rows.
 
-    `misfits` counts each unfit row by the hash of its exact bytes.
+    `misfits` counts each unfit row by the hash of its exact bytes. `watched` has the row hashes
+    that the cut has under each key hash that was asked for; none where it has no such row.
     """
 
     cut: str
@@ -488,6 +493,7 @@ class Expected:
     source_rows: int
     digest: Digest
     misfits: Mapping[bytes, int]
+    watched: Mapping[int, tuple[int, ...]] = field(default_factory=dict[int, tuple[int, ...]])
 
     @property
     def unfit_rows(self) -> int:

@@ -27,7 +27,9 @@ from migration_assets.findings import (
     Violation,
 )
 from migration_assets.mapping.evolution import Evolution
+from migration_assets.migration import persistent
 from migration_assets.model import (
+    AcceptedRow,
     Cut,
     Head,
     Hold,
@@ -36,23 +38,25 @@ from migration_assets.model import (
     TableOverride,
 )
 from migration_assets.report.answers import TableProof
+from migration_assets.report.checks import exception_lines
 from migration_assets.report.status import Status, status
 from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import matches, select
 from migration_assets.source.reader import catalog_in, table_in
 from migration_assets.source.violations import violating_rows
 from migration_assets.step import ROUNDS, Migration, cut_for, overtaken
-from migration_assets.target import ledger, quarantine
+from migration_assets.target import exceptions, ledger, quarantine
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.verify.expect import expect
 from migration_assets.verify.foreign_keys import check_foreign_keys
-from migration_assets.verify.prove import prove
+from migration_assets.verify.prove import attributed, prove
 from migration_assets.verify.round_trip import round_trip
 from migration_assets.verify.schema import columns_differ, compare_schema
 
 _SNAPSHOT: LiteralString = "REPEATABLE READ READ ONLY"
 
 
+@persistent
 def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
     """Return, per table that was loaded before, how the week's cut differs from its mapping."""
     cut = cut_for(migration, week)
@@ -97,26 +101,34 @@ def _follow(
         return Evolution(base=base, mapping=base, unsafe=(wrong,))
 
 
+@persistent
 def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date]) -> Status:
     """Return where the tables stand in these weeks, from ledger and attempts."""
     entries: list[dict[str, Any]] = []
     attempts: list[dict[str, Any]] = []
     held: dict[str, Hold] = {}
+    known: dict[str, tuple[AcceptedRow, ...]] = {}
     where = f"target {migration.target.name}"
     with connect(migration.target) as connection, translated(where):
         if ledger.exists(connection):
             entries = ledger.entries(connection, migration.source)
             attempts = ledger.attempts(connection, migration.source)
             held = ledger.holds(connection, migration.source)
-    return status(tables=tables, weeks=weeks, entries=entries, attempts=attempts, holds=held)
+            known = exceptions.by_table(connection, migration.source)
+    found = status(tables=tables, weeks=weeks, entries=entries, attempts=attempts, holds=held)
+    show = migration.settings.show_keys
+    named = {t: exception_lines(rows, show_keys=show) for t, rows in known.items()}
+    return replace(found, exceptions={t: said for t, said in named.items() if t in found.cells})
 
 
+@persistent
 def holds(migration: Migration) -> dict[str, Hold]:
     """Return the tables that are on hold, by name."""
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
         return ledger.holds(connection, migration.source)
 
 
+@persistent
 def heads_and_holds(migration: Migration) -> tuple[dict[str, date], dict[str, Hold]]:
     """Return the week at which each table stands, and the tables that are on hold.
 
@@ -135,6 +147,7 @@ def heads_and_holds(migration: Migration) -> tuple[dict[str, date], dict[str, Ho
 _SHOWN_KEYS = 3  # of a table's quarantined rows
 
 
+@persistent
 def quarantined(migration: Migration) -> list[Quarantined]:
     """Return the tables that have rows in quarantine; keys only where they are to be shown."""
     keys = _SHOWN_KEYS if migration.settings.show_keys else 0
@@ -144,6 +157,7 @@ def quarantined(migration: Migration) -> list[Quarantined]:
         return quarantine.summary(connection, migration.source, keys=keys)
 
 
+@persistent
 def verify(migration: Migration, table: str) -> Verified | None:
     """Prove a table against its head's cut as it stands now, and inspect it; None if never loaded.
 
@@ -152,10 +166,23 @@ def verify(migration: Migration, table: str) -> Verified | None:
     """
     with connect(migration.target) as connection, translated(f"table {table}"):
         for found in _at_head(migration, connection, table):
-            expected = expect(found.cut, found.shape, found.mapping)
+            known = exceptions.accepted(connection, migration.source, table)
+            watched = {row.key_hash for row in known}
+            expected = expect(found.cut, found.shape, found.mapping, watched)
             with transaction(connection, _SNAPSHOT):
                 if _still(migration, connection, found):
-                    proof, _ = prove(connection, found.mapping, found.cut, found.shape, expected)
+                    known = exceptions.accepted(connection, migration.source, table)
+                    proof, actual = prove(
+                        connection, found.mapping, found.cut, found.shape, expected, accepted=known
+                    )
+                    proof = attributed(
+                        connection,
+                        found.head,
+                        proof,
+                        expected=expected,
+                        actual=actual,
+                        guarded=migration.settings.write_guard == "log",
+                    )
                     inspection = _inspect(migration, connection, found, read_back=None)
                     return Verified(proof=proof, mapping=found.mapping, inspection=inspection)
     return None
@@ -176,6 +203,7 @@ def prove_table(migration: Migration, table: str, required: date | None = None) 
     )
 
 
+@persistent
 def inspect(
     migration: Migration, table: str, *, read_back: RoundTrip | None = None
 ) -> Inspection | None:
@@ -275,8 +303,14 @@ def _drift(
 
 def _read_back(connection: Connection, found: _AtHead) -> RoundTrip:
     if not columns_differ(connection, found.mapping):
+        mapping = found.mapping
         return round_trip(
-            connection, found.mapping, found.cut, found.shape, target_rows=found.head.rows
+            connection,
+            mapping,
+            found.cut,
+            found.shape,
+            target_rows=found.head.rows,
+            accepted=exceptions.accepted(connection, mapping.source, mapping.table),
         )
     what = "nothing could be read back: the target's columns are not those of the mapping"
     return RoundTrip(

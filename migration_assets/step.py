@@ -4,23 +4,24 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
-from collections.abc import Callable, Generator, Iterator
+import logging
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from migration_assets.errors import (
-    GuardError,
-    MigrationError,
-    StateError,
-    TargetUnavailableError,
-)
+from migration_assets import guards
+from migration_assets.attempts import note
+from migration_assets.errors import MigrationError, OvertakenError, StateError
 from migration_assets.evolving import follow, refuse_unsafe
 from migration_assets.findings import Moved, Outcome
+from migration_assets.guards import passes
 from migration_assets.mapping.evolution import Evolution
 from migration_assets.mapping.names import asset_name
+from migration_assets.migration import Migration, persistent
 from migration_assets.model import (
+    AcceptedRow,
     Cut,
     Delta,
     Head,
@@ -29,50 +30,27 @@ from migration_assets.model import (
     TableMapping,
 )
 from migration_assets.proposal import propose_for
-from migration_assets.settings import Settings
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.reader import fitted_rows, table_in
-from migration_assets.state import State
-from migration_assets.target import ledger
+from migration_assets.target import exceptions, ledger
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import (
     Connection,
-    Target,
     connect,
     require_writer,
     translated,
 )
+from migration_assets.target.exceptions import KEPT_ROWS
 from migration_assets.target.move import Step, move
 from migration_assets.target.remap import Remapping
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import stored_proof
 
-QUARANTINE_LIMIT = "quarantine_limit"
-EVERY_GUARD = "all"
-GUARDS = (FOREIGN_WRITES, QUARANTINE_LIMIT)
+_log = logging.getLogger(__name__)
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
-    """One migration: its settings, its state folder and its target."""
-
-    settings: Settings
-    state: State
-    target: Target
-
-    @property
-    def source(self) -> str:
-        """The source's name."""
-        return self.settings.source_name
-
-
-def _passes(acknowledged: frozenset[str], guard: str) -> bool:
-    """Tell whether a run was told to let a guard pass."""
-    return guard in acknowledged or EVERY_GUARD in acknowledged
 
 
 def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = None) -> Cut:
@@ -88,6 +66,7 @@ def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = 
     )
 
 
+@persistent
 def bootstrap(migration: Migration) -> None:
     """Make the ledger on the target where it is missing."""
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
@@ -102,16 +81,18 @@ def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -
     attempt is noted in the ledger, then raised: no load will come to note it.
     """
     try:
-        return _make_delta(migration, table, week)
+        return migration.until_done(
+            f"delta of table {table}, week {week}", lambda: _make_delta(migration, table, week)
+        )
     except MigrationError as error:
-        _note(migration, table, week, run, error)
+        note(migration, table, week, run, error)
         raise
 
 
 def _make_delta(migration: Migration, table: str, week: date) -> Delta:
-    cut = cut_for(migration, week)
-    with _alone(migration, table):
-        with _session(migration, table, week) as connection:
+    with alone(migration, table):
+        cut = cut_for(migration, week)
+        with session(migration, table, week) as connection:
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
                 return _covered_delta(migration, connection, table, cut, head)
@@ -125,7 +106,8 @@ def _covered_delta(
     migration: Migration, connection: Connection, table: str, cut: Cut, head: Head
 ) -> Delta:
     stored = delta_files.find(migration.state, migration.source, table, cut.week)
-    if stored is not None and stored.cut == cut.id and _intact(stored):
+    damage = _damage(migration, table, cut)
+    if stored is not None and stored.cut == cut.id and not damage:
         return stored
     return delta_files.write(
         migration.state,
@@ -135,16 +117,16 @@ def _covered_delta(
         base=cut,
         cut=cut,
         scope=Scope.CHANGES,
+        rebuilt=damage,
     )
 
 
-def _intact(delta: Delta) -> bool:
-    """Tell whether a delta can be used; a damaged one is made again from its cuts."""
-    try:
-        delta_files.check(delta)
-    except StateError:
-        return False
-    return True
+def _damage(migration: Migration, table: str, cut: Cut) -> str:
+    """Say what is wrong with a stored delta, which is made again then, in the log, too."""
+    found = delta_files.damage(migration.state, migration.source, table, cut.week)
+    if found:
+        _log.warning("%s; it is made again from its cuts", found)
+    return found
 
 
 def carry(
@@ -161,9 +143,12 @@ def carry(
     A failed attempt is noted in the ledger, then raised.
     """
     try:
-        return _carry(migration, table, week, run=run, acknowledged=acknowledged, at=at)
+        return migration.until_done(
+            f"table {table}, week {week}",
+            lambda: _carry(migration, table, week, run=run, acknowledged=acknowledged, at=at),
+        )
     except MigrationError as error:
-        _note(migration, table, week, run, error)
+        note(migration, table, week, run, error)
         raise
 
 
@@ -176,8 +161,7 @@ def _carry(
     acknowledged: frozenset[str],
     at: Callable[[str], None],
 ) -> Moved:
-    cut = cut_for(migration, week)
-    with _alone(migration, table), _session(migration, table, week) as connection:
+    with _cut_alone(migration, table, week) as cut, session(migration, table, week) as connection:
         for _ in range(ROUNDS):
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
@@ -190,14 +174,21 @@ def _carry(
                 shape,
                 cut,
                 head,
+                accepted=exceptions.accepted(connection, migration.source, table),
                 run=run,
                 acknowledged=acknowledged,
                 at=at,
             )
             moved = move(connection, migration.target, step)
             if moved is not None:
-                return moved
+                return _noted(moved, step)
     raise overtaken(f"table {table}, week {week}")
+
+
+def _noted(moved: Moved, step: Step) -> Moved:
+    """Tell of a delta that had been damaged: nothing stopped for it, but a disk may be failing."""
+    damage = step.delta.rebuilt
+    return replace(moved, notes=(f"{damage}; it was made again",)) if damage else moved
 
 
 def replay(
@@ -213,22 +204,29 @@ def replay(
     Quarantined rows that fit by then go in, by the same move, proof and ledger. Where the settings
     ask for no other mapping nothing is changed. A failed attempt is noted, then raised.
     """
-    with _alone(migration, table), _session(migration, table) as connection:
-        for _ in range(ROUNDS):
-            head = ledger.head(connection, migration.source, table)
-            if head is None:
-                return None
-            ledger.refuse_held(connection, migration.source, table, f"table {table}")
-            try:
+    heads: list[Head] = []
+
+    def do() -> Moved | None:
+        with alone(migration, table), session(migration, table) as connection:
+            for _ in range(ROUNDS):
+                head = ledger.head(connection, migration.source, table)
+                if head is None:
+                    return None
+                ledger.refuse_held(connection, migration.source, table, f"table {table}")
+                heads.append(head)
                 moved = _replay(
                     migration, connection, table, head, run=run, acknowledged=acknowledged, at=at
                 )
-            except MigrationError as error:
-                _note(migration, table, head.week, run, error)
-                raise
-            if moved is not None:
-                return moved
-    raise overtaken(f"table {table}")
+                if moved is not None:
+                    return moved
+        raise overtaken(f"table {table}")
+
+    try:
+        return migration.until_done(f"table {table}", do)
+    except MigrationError as error:
+        if heads:
+            note(migration, table, heads[-1].week, run, error)
+        raise
 
 
 def _replay(
@@ -249,21 +247,52 @@ def _replay(
     if not evolution.changed:
         return _covered(connection, head)
     step = _prepare(
-        migration, evolution, shape, cut, head, run=run, acknowledged=acknowledged, at=at
+        migration,
+        evolution,
+        shape,
+        cut,
+        head,
+        accepted=exceptions.accepted(connection, migration.source, table),
+        run=run,
+        acknowledged=acknowledged,
+        at=at,
     )
     return move(connection, migration.target, step)
 
 
 @contextmanager
-def _alone(migration: Migration, table: str) -> Generator[None]:
-    """Hold a table's deltas: one that is made again would take its files from a running step."""
+def alone(migration: Migration, table: str) -> Generator[None]:
+    """Hold a table's deltas: one that is made again would take its files from a running step.
+
+    And keep all cuts from being removed meanwhile, whichever the step finds.
+    """
     name = f"table-{migration.source}-{asset_name(table)}"
-    with migration.state.lock(name, purpose=f"a step of table {table}"):
+    with reading(migration), migration.state.lock(name, purpose=f"a step of table {table}"):
         yield
 
 
 @contextmanager
-def _session(migration: Migration, table: str, week: date | None = None) -> Generator[Connection]:
+def reading(migration: Migration) -> Generator[None]:
+    """Keep cuts and deltas from being removed while they are read; many may read at once."""
+    name = reading_lock(migration)
+    with migration.state.lock(name, purpose="reading cuts", shared=True):
+        yield
+
+
+def reading_lock(migration: Migration) -> str:
+    """Name the lock that readers of cuts share, and that who removes some holds alone."""
+    return f"reading-{migration.source}"
+
+
+@contextmanager
+def _cut_alone(migration: Migration, table: str, week: date) -> Generator[Cut]:
+    """Hold a table's deltas and lend the cut that stands for a week."""
+    with alone(migration, table):
+        yield cut_for(migration, week)
+
+
+@contextmanager
+def session(migration: Migration, table: str, week: date | None = None) -> Generator[Connection]:
     """Connect to the writer, with the ledger in place; errors name table and week."""
     where = f"table {table}, week {week}" if week else f"table {table}"
     with connect(migration.target) as connection, translated(where):
@@ -286,11 +315,12 @@ def cut_for(migration: Migration, week: date) -> Cut:
 
 
 def _covered(connection: Connection, head: Head) -> Moved:
+    mapping = ledger.sealed_mapping(connection, head.mapping_hash)
     return Moved(
         outcome=Outcome.COVERED,
         entry=head.entry,
-        mapping=ledger.sealed_mapping(connection, head.mapping_hash),
-        proof=stored_proof(head),
+        mapping=mapping,
+        proof=stored_proof(head, exceptions.accepted(connection, mapping.source, mapping.table)),
     )
 
 
@@ -301,31 +331,41 @@ def _prepare(
     cut: Cut,
     head: Head | None,
     *,
+    accepted: Sequence[AcceptedRow],
     run: str,
     acknowledged: frozenset[str],
     at: Callable[[str], None],
 ) -> Step:
-    """Gather everything the move needs, before its transaction opens."""
+    """Gather everything the move needs, before its transaction opens.
+
+    `accepted` are the table's exceptions as they are known now; the move reads them again.
+    """
     mapping = evolution.mapping
     remapping = _remapping(evolution) if head is not None else None
-    replace = head is not None and _passes(acknowledged, FOREIGN_WRITES)
-    whole = replace or remapping is not None
+    displace = head is not None and passes(acknowledged, FOREIGN_WRITES)
+    whole = displace or remapping is not None
+    overwrites_kept = whole and passes(acknowledged, KEPT_ROWS)
     stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
-    if stored is None or replace:
+    if stored is None or displace:
         stored = _compute(migration, mapping, shape, cut, head, whole=whole)
     at("compared")
-    expected = expect(cut, shape, mapping)
-    limit = migration.settings.quarantine_limit(expected.source_rows)
-    if expected.unfit_rows > limit and not _passes(acknowledged, QUARANTINE_LIMIT):
-        raise GuardError(
-            what=f"{expected.unfit_rows} of {expected.source_rows} rows don't fit the mapping",
-            where=f"table {shape.name}, week {cut.week}",
-            expected=f"at most {limit} (quarantine_rows, quarantine_share)",
-            hint="mend the source, give the column a `type` or `policy: widen` in migration.yaml"
-            f" (see `migration-assets plan`), or `--acknowledge {QUARANTINE_LIMIT}` to quarantine"
-            " them",
-        )
+    expected = expect(cut, shape, mapping, watched={row.key_hash for row in accepted})
+    guards.refuse(
+        guards.Prepared(
+            settings=migration.settings,
+            state=migration.state,
+            cut=cut,
+            table=shape,
+            mapping=mapping,
+            base=evolution.base,
+            head=head,
+            delta=stored,
+            expected=expected,
+            renamed=evolution.renamed,
+        ),
+        acknowledged,
+    )
     return Step(
         cut=cut,
         table=shape,
@@ -336,7 +376,11 @@ def _prepare(
         run=run,
         remapping=remapping,
         acknowledged=acknowledged,
-        head_hashes=_head_hashes(migration, evolution.base, head) if head and replace else None,
+        head_hashes=head_hashes(migration, evolution.base, head)
+        if head and (displace or (accepted and overwrites_kept))
+        else None,
+        displaces_foreign=displace,
+        overwrites_kept=overwrites_kept,
         show_keys=migration.settings.show_keys,
         at=at,
     )
@@ -365,7 +409,11 @@ def _stored_delta(
         return None
     if delta.mapping_hash != mapping.hash or (whole and delta.scope is not Scope.EVERYTHING):
         return None
-    return delta if _intact(delta) else None
+    try:
+        delta_files.check(delta)
+    except StateError:
+        return None  # what is made in its place names it
+    return delta
 
 
 def _evolution(
@@ -434,13 +482,22 @@ def _compute(
             scope = Scope.CHANGES
             steps = compare_cuts.changes(base, cut, shape, mapping, scratch=scratch)
         return delta_files.write(
-            migration.state, steps, mapping, week=cut.week, base=base, cut=cut, scope=scope
+            migration.state,
+            steps,
+            mapping,
+            week=cut.week,
+            base=base,
+            cut=cut,
+            scope=scope,
+            rebuilt=_damage(migration, mapping.table, cut),
         )
 
 
-def _head_hashes(
+def head_hashes(
     migration: Migration, mapping: TableMapping, head: Head
 ) -> Callable[[], Iterator[int]]:
+    """Return what reads the row hashes of the head's cut, to tell our rows from others'."""
+
     def hashes() -> Iterator[int]:
         cut = cuts.find(migration.state, migration.source, head.cut)
         cuts.check(cut)
@@ -452,24 +509,10 @@ def _head_hashes(
     return hashes
 
 
-def overtaken(where: str) -> TargetUnavailableError:
+def overtaken(where: str) -> OvertakenError:
     """Return the error of a table whose head moved each time it was looked at."""
-    return TargetUnavailableError(
+    return OvertakenError(
         what=f"other runs moved the table {ROUNDS} times while this one prepared",
         where=where,
         hint="let the other runs end, then run again",
     )
-
-
-def _note(migration: Migration, table: str, week: date, run: str, error: MigrationError) -> None:
-    """Note a failed attempt on the target; where that fails too, the error itself says so."""
-    if isinstance(error, TargetUnavailableError):
-        return  # what can't be reached can't be written to; the run's own log has it
-    try:
-        with connect(migration.target) as connection, translated("migration.attempt"):
-            if ledger.exists(connection):
-                ledger.note_attempt(
-                    connection, migration.source, table, week=week, run=run, error=error
-                )
-    except MigrationError as second:
-        error.add_note(f"the attempt could not be noted in the ledger: {second}")

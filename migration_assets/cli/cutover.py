@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from migration_assets.cutover.execute import Ended
+    from migration_assets.migration import Migration
     from migration_assets.report.certificate import Certificate
-    from migration_assets.step import Migration
 
 
 class _Way(Enum):
@@ -116,7 +116,7 @@ def _refuse_aimless(way: _Way, *, yes: bool, keep: bool) -> None:
 def _known(names: Sequence[str]) -> frozenset[str]:
     """Return the acknowledgements that were typed; each has to be named, `all` is refused."""
     from migration_assets.cutover.checks import ACKNOWLEDGEMENTS
-    from migration_assets.step import GUARDS
+    from migration_assets.guards import GUARDS
 
     for name in names:
         if name not in (*ACKNOWLEDGEMENTS, *GUARDS):

@@ -12,7 +12,8 @@ from time import monotonic
 
 from migration_assets.cutover.checks import ACKNOWLEDGEMENTS
 from migration_assets.errors import GuardError
-from migration_assets.holds import whoever
+from migration_assets.holds import who_says_so
+from migration_assets.migration import Migration
 from migration_assets.model import Cut
 from migration_assets.report.certificate import (
     Backup,
@@ -25,7 +26,6 @@ from migration_assets.report.certificate import (
     as_document,
     markdown,
 )
-from migration_assets.step import Migration
 
 REPORTS = "reports"
 _PACKAGES = ("migration-assets", "psycopg", "polars")
@@ -41,7 +41,7 @@ class Journal:
     acknowledged: frozenset[str] = frozenset()
     at: Callable[[str], None] = lambda _stage: None
     say: Callable[[str], None] = lambda _text: None
-    by: str = field(default_factory=whoever)
+    by: str = field(default_factory=who_says_so)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     server: str = ""
     conditions: tuple[Condition, ...] = ()

@@ -1,15 +1,22 @@
 """The assets that all tables share: the week's cut, and the target's schema."""
 
+from dataclasses import replace
 from datetime import date
 
 import dagster as dg
 
 from migration_assets.deferring import deferred_at
-from migration_assets.errors import MigrationError, TargetUnreachableError, TransientError
+from migration_assets.defs.metadata import Repetitions
+from migration_assets.errors import (
+    MigrationError,
+    TargetUnreachableError,
+    TargetUnsteadyError,
+    TransientError,
+)
 from migration_assets.source.catalog import read_catalog, remember, select
 from migration_assets.source.connection import open_cut
 from migration_assets.standing import schema_drift
-from migration_assets.step import Migration, bootstrap, take_cut
+from migration_assets.step import Migration, bootstrap, reading, take_cut
 
 SOURCE_CUT = dg.AssetKey("source_cut")
 AURORA_SCHEMA = dg.AssetKey("aurora_schema")
@@ -28,11 +35,11 @@ def failure(error: MigrationError) -> dg.Failure:
 
     Unless it was tried again for as long as it may be: every table would wait as long once more.
     """
-    again = isinstance(error, TransientError) and not isinstance(error, TargetUnreachableError)
+    tried = isinstance(error, TargetUnreachableError | TargetUnsteadyError)
     return dg.Failure(
         description=str(error),
         metadata={"error": type(error).__name__, "to_do": error.hint or "see the description"},
-        allow_retries=again,
+        allow_retries=isinstance(error, TransientError) and not tried,
     )
 
 
@@ -63,9 +70,10 @@ def source_cut(
     ) -> dg.MaterializeResult:
         week = date.fromisoformat(context.partition_key)
         try:
-            cut = take_cut(migration, week)
-            with open_cut(cut) as connection:
-                catalog = read_catalog(connection, cut.source)
+            with reading(migration):
+                cut = take_cut(migration, week)
+                with open_cut(cut) as connection:
+                    catalog = read_catalog(connection, cut.source)
         except MigrationError as error:
             raise failure(error) from error
         remember(migration.state, catalog)
@@ -116,11 +124,14 @@ def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefiniti
     def _aurora_schema(
         context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
     ) -> dg.MaterializeResult:
+        repetitions = Repetitions(context.log)
+        migration = replace(migration, told=repetitions)
         try:
             bootstrap(migration)
             week = date.fromisoformat(context.partition_key)
-            drift = schema_drift(migration, week)
-            later = deferred_at(migration, week)
+            with reading(migration):
+                drift = schema_drift(migration, week)
+                later = deferred_at(migration, week)
         except MigrationError as error:
             raise failure(error) from error
         return dg.MaterializeResult(
@@ -128,6 +139,7 @@ def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefiniti
                 "tables_with_drift": len(drift),
                 "drift": dg.MetadataValue.json(drift),
                 "made_at_the_cutover": dg.MetadataValue.json(later),
+                **repetitions.metadata,
             }
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from migration_assets.defs.resources import TARGET_DATABASE
-from migration_assets.findings import Moved, Outcome
+from migration_assets.findings import Moved, Outcome, Pruned
 from migration_assets.model import (
     Delta,
     SourceTable,
@@ -35,6 +35,30 @@ class Stopwatch:
         now = time.monotonic()
         self.seconds[stage] += now - self._last
         self._last = now
+
+
+class Repetitions:
+    """Told of each repetition of what the target broke off; says it in the run's log, keeps it."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log = log
+        self.said: list[str] = []
+
+    def __call__(self, text: str) -> None:
+        """Say a repetition, and keep it."""
+        self._log.warning(text)
+        self.said.append(text)
+
+    @property
+    def metadata(self) -> dict[str, dg.MetadataValue]:
+        """How often something was done again, and why; nothing where all went well at once."""
+        if not self.said:
+            return {}
+        lines = "\n".join(f"- {text}" for text in self.said)
+        return {
+            "repetitions": dg.MetadataValue.int(len(self.said)),
+            "broken_off": dg.MetadataValue.md(lines),
+        }
 
 
 def relation(database: str, schema: str, table: str) -> str:
@@ -126,6 +150,7 @@ def delta_metadata(delta: Delta) -> dict[str, dg.MetadataValue]:
         "entering_quarantine": dg.MetadataValue.int(delta.misfits_in),
         "leaving_quarantine": dg.MetadataValue.int(delta.misfits_out),
         "size_bytes": dg.MetadataValue.int(size),
+        **({"made_again": dg.MetadataValue.text(delta.rebuilt)} if delta.rebuilt else {}),
     }
 
 
@@ -152,10 +177,22 @@ def copy_metadata(
         "quarantined": dg.MetadataValue.int(proof.quarantined_rows),
         "displaced": dg.MetadataValue.int(moved.displaced),
         **({"schema_changes": dg.MetadataValue.json(list(moved.changes))} if moved.changes else {}),
+        **({"notes": dg.MetadataValue.json(list(moved.notes))} if moved.notes else {}),
         **{
             f"seconds_until_{stage}": dg.MetadataValue.float(round(seconds, 3))
             for stage, seconds in stopwatch.seconds.items()
         },
+    }
+
+
+def pruned_metadata(pruned: Pruned) -> dict[str, dg.MetadataValue]:
+    """Return what was removed when a week had ended, and which older cuts stay, with the reason."""
+    return {
+        "removed_cuts": dg.MetadataValue.json(list(pruned.cuts)),
+        "removed_deltas": dg.MetadataValue.int(pruned.deltas),
+        "freed_bytes": dg.MetadataValue.int(pruned.freed),
+        "older_cuts_still_needed": dg.MetadataValue.json(dict(pruned.kept)),
+        **({"not_removed": dg.MetadataValue.text(pruned.problem)} if pruned.problem else {}),
     }
 
 

@@ -1,6 +1,7 @@
 """The two assets of each source table: its delta, and its copy on the target with its proofs."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from types import MappingProxyType
 
@@ -16,6 +17,7 @@ from migration_assets.defs.assets import (
     failure,
 )
 from migration_assets.defs.metadata import (
+    Repetitions,
     Stopwatch,
     copy_metadata,
     delta_metadata,
@@ -121,12 +123,14 @@ def delta_asset(
     def _delta(
         context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
     ) -> dg.Output[Delta]:
+        repetitions = Repetitions(context.log)
         try:
             week = date.fromisoformat(context.partition_key)
-            delta = make_delta(migration, table.name, week, run=context.run.run_id)
+            told = replace(migration, told=repetitions)
+            delta = make_delta(told, table.name, week, run=context.run.run_id)
         except MigrationError as error:
             raise failure(error) from error
-        return dg.Output(delta, metadata=delta_metadata(delta))
+        return dg.Output(delta, metadata=delta_metadata(delta) | repetitions.metadata)
 
     return _delta
 
@@ -170,7 +174,8 @@ def aurora_asset(
     def _aurora(
         context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        execution = context.op_execution_context
+        execution, repetitions = context.op_execution_context, Repetitions(context.log)
+        migration = replace(migration, told=repetitions)
         selected = {k.name for k in execution.selected_asset_check_keys}
         asked = Asked(
             table=table.name,
@@ -184,7 +189,7 @@ def aurora_asset(
                 moved = _move(context, migration, asked, stopwatch)
                 database = database_of(migration.target.url)
                 shown = copy_metadata(moved, database=database, stopwatch=stopwatch)
-                yield dg.MaterializeResult(asset_key=key, metadata=shown)
+                yield dg.MaterializeResult(asset_key=key, metadata=shown | repetitions.metadata)
                 found = after_move(migration, asked, moved)
             else:
                 found = checked_alone(migration, asked, selected)

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from migration_assets.errors import (
-    GuardError,
+    ForeignWriteError,
     ProofError,
     StateError,
     TargetError,
@@ -42,17 +42,31 @@ from migration_assets.model import (
 )
 from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
-from migration_assets.target import ddl, ledger, quarantine, remap, staging, way_out
+from migration_assets.target import (
+    copies,
+    ddl,
+    exceptions,
+    ledger,
+    quarantine,
+    remap,
+    staging,
+    way_out,
+)
+from migration_assets.target import displaced as displaced_rows
 from migration_assets.target.connection import (
     Connection,
     Target,
     connect,
+    require_writer,
     transaction,
     translated,
 )
 from migration_assets.target.identity import restart_identity
 from migration_assets.target.making import as_taken, differing_columns, make_indexes, make_table
 from migration_assets.target.present import HINT, read_present
+from migration_assets.target.repairing import Repairing, stage_extras
+from migration_assets.target.repairing import displace as displace_staged
+from migration_assets.target.restoring import Restoring, put_on_hold
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
@@ -70,8 +84,10 @@ class Step:
 
     `head` is where the table stood when this was prepared. `remapping` leads from the head's
     mapping to `mapping` where that is another one. `head_hashes` gives the row hashes of the
-    head's cut where foreign rows are to be displaced. `show_keys` lets errors name rows by key.
-    `at` is told each stage's name.
+    head's cut where rows are to be displaced: those somebody else wrote (`displaces_foreign`),
+    those that exceptions keep (`overwrites_kept`). `repairing` makes it a repair, at the head's
+    own cut; `restoring` a rollback. `show_keys` lets errors name rows by key. `at` is told each
+    stage's name.
     """
 
     cut: Cut
@@ -84,14 +100,19 @@ class Step:
     remapping: remap.Remapping | None = None
     acknowledged: frozenset[str] = frozenset()
     head_hashes: Callable[[], Iterator[int]] | None = None
+    displaces_foreign: bool = False
+    overwrites_kept: bool = False
+    repairing: Repairing | None = None
     show_keys: bool = True
+    restoring: Restoring | None = None
     move: str = field(default_factory=lambda: uuid.uuid4().hex)
     at: Callable[[str], None] = _no_stop
 
     @property
     def where(self) -> str:
         """Name table and week for an error."""
-        return f"table {self.mapping.table}, week {self.cut.week}"
+        way = "back to week" if self.restoring else "week"
+        return f"table {self.mapping.table}, {way} {self.cut.week}"
 
     @property
     def standing(self) -> TableMapping:
@@ -109,14 +130,20 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
     with translated(step.where), transaction(connection, "READ COMMITTED"):
         lock_table(connection, step.mapping.source, step.mapping.table)
         step.at("locked")
-        found = ledger.head(connection, step.mapping.source, step.mapping.table)
-        if (found and found.entry) != (step.head and step.head.entry):
+        head = ledger.head(connection, step.mapping.source, step.mapping.table)
+        if (head and head.entry) != (step.head and step.head.entry):
             return None
-        # Under the lock that `hold` takes too: one that was set while this was prepared wins.
-        ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
+        if step.restoring is None and step.repairing is None:
+            # Under the lock that `hold` takes too: one that was set while this was prepared wins.
+            ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
         statements: Sequence[str] = ()
         displaced = 0
-        if step.head is None:
+        if step.repairing is not None and step.repairing.seen is not None:
+            found = _repair(connection, step, step.repairing, step.repairing.seen)
+            if found is None:
+                return None
+            applied, displaced = found
+        elif step.head is None or step.repairing is not None:
             applied, step = _first_load(connection, step)
         elif step.remapping is not None:
             applied, displaced, statements, step = _remap(connection, step, step.remapping)
@@ -129,7 +156,8 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
             step.mapping,
             step.cut.week,
             delta_files.misfits(step.delta),
-            replace=step.delta.scope is Scope.EVERYTHING,
+            replace=step.delta.scope is Scope.EVERYTHING
+            or (step.repairing is not None and step.repairing.requarantine),
         )
         # Deferred triggers fire now, not after the proof.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -138,6 +166,12 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         step.at("proved")
         read_back = _read_back(connection, step, proof)
         step.at("read_back")
+        restored = 0
+        if step.restoring is not None:
+            restored = _put_displaced_back(connection, step, step.restoring, proof)
+            if restored:
+                proof, digest = _prove(connection, step, applied)
+            step.at("restored")
         ledger.seal(connection, step.mapping)
         entry = ledger.write(
             connection,
@@ -152,6 +186,8 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
                 statements=statements,
             ),
         )
+        if step.restoring is not None and step.head is not None:
+            put_on_hold(connection, step.mapping, step.restoring, step.head, entry)
         step.at("written")
         _commit(connection, target, step)
         step.at("committed")
@@ -165,8 +201,33 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         updated=applied.updated,
         deleted=applied.deleted,
         displaced=displaced,
+        restored=restored,
         changes=step.remapping.changes if step.remapping else (),
     )
+
+
+def _put_displaced_back(
+    connection: Connection, step: Step, restoring: Restoring, proof: Proof
+) -> int:
+    """Put back what the moves that are taken back had displaced; return how many rows.
+
+    They are exceptions from then on: the cut doesn't have them so.
+    """
+    mapping = step.mapping
+    kept = {row.key_hash for row in proof.accepted}
+    done = displaced_rows.put_back(connection, mapping, restoring.taken, kept)
+    if done.left and not restoring.leaves_rows:
+        displaced_rows.refuse_left(done.left, step.where)
+    exceptions.accept(
+        connection,
+        mapping,
+        done.rows,
+        origin=exceptions.RESTORED,
+        reason=f"put back on the way back to week {step.cut.week}",
+        by=restoring.by,
+    )
+    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    return done.count
 
 
 def lock_table(connection: Connection, source: str, table: str) -> None:
@@ -187,6 +248,42 @@ def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
     step.at("staged")
     _refuse_other_values(connection, step, present)
     displaced = _guard_foreign_rows(connection, step)
+    return changes.apply(connection, mapping, delta, present), displaced
+
+
+def _repair(
+    connection: Connection, step: Step, repairing: Repairing, seen: Digest
+) -> tuple[Applied, int] | None:
+    """Put the rows right that were found to differ; None where somebody has written since then."""
+    mapping, delta = step.mapping, step.delta
+    present = _present(connection, step)
+    connection.execute(
+        sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(ddl.table_name(mapping))
+    )
+    if target_digest(connection, mapping) != seen:
+        return None
+    exceptions.lapse(connection, repairing.ended)
+    if repairing.keeping is not None:
+        keeping = repairing.keeping
+        exceptions.accept(
+            connection,
+            mapping,
+            keeping.rows,
+            origin=exceptions.KEPT,
+            reason=keeping.reason,
+            by=keeping.by,
+        )
+    staging.stage(connection, mapping, delta, delta_files.row_batches(delta))
+    stage_extras(connection, mapping, delta, repairing.extras())
+    step.at("staged")
+    _refuse_other_values(connection, step, present)
+    if not mapping.key and copies.lacking(connection, mapping, delta):
+        return None
+    displaced = 0
+    if mapping.key or delta.deletes:
+        displaced = displace_staged(
+            connection, mapping, present, move=step.move, week=step.cut.week
+        )
     return changes.apply(connection, mapping, delta, present), displaced
 
 
@@ -322,21 +419,27 @@ def _check_columns(
 def _guard_foreign_rows(connection: Connection, step: Step) -> int:
     """Refuse rows that someone else changed, or displace them where that is acknowledged."""
     mapping, delta = step.standing, step.delta
-    if step.head_hashes is not None:
-        staging.stage_hashes(connection, step.head_hashes())
-        return changes.displace(connection, mapping, step.move, step.cut.week)
-    if delta.scope is Scope.CHANGES:
-        found = changes.foreign_rows(connection, mapping, delta)
+    kept = exceptions.accepted(connection, mapping.source, mapping.table)
+    if delta.scope is Scope.CHANGES and step.head_hashes is None:
+        found = changes.foreign_rows(connection, mapping, delta, kept)
         if found:
             changes.refuse_foreign(mapping, step.cut.week, found, show_keys=step.show_keys)
-    elif step.head is not None and target_digest(connection, mapping) != step.head.digest:
+        return 0
+    known = None if step.displaces_foreign else step.head
+    if known is not None and target_digest(connection, mapping) != known.digest:
         _refuse_foreign_somewhere(step, ())
-    return 0
+    if kept and (step.head_hashes is None or not step.overwrites_kept):
+        raise exceptions.would_be_overwritten(kept, step.where, show_keys=step.show_keys)
+    if step.head_hashes is None:
+        return 0
+    staging.stage_hashes(connection, step.head_hashes())
+    exceptions.lapse(connection, kept)
+    return changes.displace(connection, mapping, step.move, step.cut.week)
 
 
 def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...], hint: str = "") -> None:
     shown = f": {'; '.join(named)}" if named else ""
-    raise GuardError(
+    raise ForeignWriteError(
         what=f"rows were changed on the target by someone else{shown}",
         where=step.where,
         expected="the rows as the last load left them",
@@ -345,8 +448,12 @@ def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...], hint: str = ""
 
 
 def _prove(connection: Connection, step: Step, applied: Applied) -> tuple[Proof, Digest]:
-    proof, digest = prove(connection, step.mapping, step.cut, step.table, step.expected)
+    known = exceptions.accepted(connection, step.mapping.source, step.mapping.table)
+    proof, digest = prove(
+        connection, step.mapping, step.cut, step.table, step.expected, accepted=known
+    )
     if proof.holds:
+        exceptions.lapse(connection, proof.lapsed)
         return proof, digest
     named = tuple(d.text(show_key=step.show_keys) for d in proof.differences)
     if not proof.digest_equal and _written_elsewhere(connection, step, digest, applied):
@@ -371,6 +478,7 @@ def _read_back(connection: Connection, step: Step, proof: Proof) -> RoundTrip:
         step.table,
         target_rows=proof.target_rows,
         delta=step.delta,
+        accepted=proof.accepted,
     )
     if found.holds:
         return found
@@ -391,7 +499,7 @@ def _written_elsewhere(connection: Connection, step: Step, after: Digest, applie
     that was to be deleted and still stands is a wrong load, so it counts among those named.
     Without a key no row can be named; there what the server really inserted and deleted counts.
     """
-    if step.head is None or step.delta.scope is not Scope.CHANGES:
+    if step.head is None or step.delta.scope is not Scope.CHANGES or step.repairing is not None:
         return False
     if not step.mapping.key:
         return after.total - applied.net != step.head.digest.total
@@ -411,9 +519,9 @@ def _entry(
     started: datetime,
     statements: Sequence[str],
 ) -> ledger.Entry:
-    remapping = step.remapping
+    remapping, back = step.remapping, step.restoring
     return ledger.Entry(
-        kind=ledger.SCHEMA if remapping else ledger.LOAD,
+        kind=_kind(step),
         base=step.head,
         week=step.cut.week,
         cut=step.cut.id,
@@ -429,7 +537,16 @@ def _entry(
         started_at=started,
         changes=remapping.changes if remapping else (),
         ddl=statements,
+        restores=back.to.entry if back else None,
     )
+
+
+def _kind(step: Step) -> str:
+    if step.restoring is not None:
+        return ledger.ROLLBACK
+    if step.repairing is not None:
+        return ledger.REPAIR
+    return ledger.SCHEMA if step.remapping else ledger.LOAD
 
 
 def _commit(connection: Connection, target: Target, step: Step) -> None:
@@ -452,5 +569,6 @@ def _commit(connection: Connection, target: Target, step: Step) -> None:
 
 def _settled(target: Target, step: Step) -> bool:
     with connect(target) as fresh, transaction(fresh, "READ COMMITTED"):
+        require_writer(fresh, step.where)  # one that was demoted may show what nobody else has
         lock_table(fresh, step.mapping.source, step.mapping.table)
         return ledger.committed(fresh, step.move)

@@ -8,6 +8,7 @@ names objects only, the detail holds the values and is dropped.
 import psycopg
 
 from migration_assets.errors import MigrationError, TargetError, TargetUnavailableError
+from migration_assets.target.watch import SilentError
 
 _TRANSIENT_CLASSES = ("08",)  # connection exceptions
 _TRANSIENT = frozenset(
@@ -36,6 +37,13 @@ _HINTS = {
     "53100": "the target's disk is full: free space, then run this week again",
     "55P03": "another session holds a lock on the table: end it, or run again later",
     "25006": "the target is read-only: connect to the writer",
+    "25P03": "the session waited in its transaction for longer than it may: see what kept this"
+    " machine busy, then run this week again",
+    "53400": "a limit of the server's is reached, such as temp_file_limit: raise it for the"
+    " loader's role, then run this week again",
+    "57014": "where it was a time limit, raise `statement_timeout` (seconds) in migration.yaml;"
+    " where somebody cancelled it, run this week again",
+    "57P05": "the session was idle for longer than it may: run this week again",
 }
 # Classes whose primary message names objects and limits but never quotes a value.
 _SAFE_CLASSES = ("08", "0A", "23", "28", "3D", "40", "42", "53", "54", "55", "57")
@@ -57,6 +65,8 @@ def translate(error: psycopg.Error, where: str) -> MigrationError:
         return TargetError(what=what, where=where, hint="report it: it is an error of ours")
     if state is None:
         what = "the connection to the target was lost"
+        if isinstance(error, SilentError):
+            what += f": {error}"
         return TargetUnavailableError(what=what, where=where, hint="run this week again")
     primary = error.diag.message_primary or ""
     code = f"{state} {_name(state)}"

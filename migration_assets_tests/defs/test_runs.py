@@ -300,13 +300,41 @@ def failing_with(sqlstate: str, times: int) -> str:
 
 
 def test_a_transient_failure_is_tried_again_and_passes(loaded: Pipeline) -> None:
-    """A serialization failure goes away by itself: the week is green without anybody."""
+    """With no patience of the step's own Dagster does it again: the week is green by itself."""
+    loaded.configure(retry_patience=0)
     loaded.on_target(failing_with("40001", times=1))
     outcome = loaded.run(2)
     assert outcome.success
     assert attempts(loaded, outcome.run_id, "aurora__orders") == 2
     assert loaded.checked(outcome.run_id)["aurora/orders", CONTENT_DIGEST].passed
     assert judged_equal(loaded)
+
+
+def test_what_the_target_broke_off_is_done_again_by_the_step_and_said(loaded: Pipeline) -> None:
+    """A serialization failure: one attempt of Dagster's, with the repetition and its reason."""
+    loaded.on_target(failing_with("40001", times=2))
+    outcome = loaded.run(2)
+    assert outcome.success
+    assert attempts(loaded, outcome.run_id, "aurora__orders") == 1
+    copy = loaded.materialized(outcome.run_id)["aurora/orders"]
+    assert value(copy, "repetitions") == 2
+    assert str(value(copy, "broken_off")).count("40001 SerializationFailure") == 2
+    assert "repetitions" not in loaded.materialized(outcome.run_id)["aurora/customers"]
+    logged = [log.message for log in loaded.instance.all_logs(outcome.run_id)]
+    assert sum("target (not now (40001" in message for message in logged) == 2
+    assert judged_equal(loaded)
+
+
+def test_what_the_target_keeps_breaking_off_is_not_waited_for_once_more(loaded: Pipeline) -> None:
+    """Dagster's retries would take three times the patience, for every table."""
+    loaded.configure(retry_patience=0.5)
+    loaded.on_target(failing_with("40001", times=1_000))
+    outcome = loaded.run(2)
+    assert outcome.failures.keys() == {"aurora__orders"}
+    assert "within 0.5 s (retry_patience)" in outcome.failures["aurora__orders"]
+    assert attempts(loaded, outcome.run_id, "aurora__orders") == 1
+    noted = loaded.on_target("SELECT table_name, error FROM migration.attempt")
+    assert noted == [("orders", "TargetUnsteadyError")]
 
 
 def test_an_unreachable_target_is_named_once_and_no_table_tried(make_offline: MakePipeline) -> None:

@@ -7,8 +7,8 @@ from psycopg import sql
 
 from migration_assets.cutover.rehearse import rehearse
 from migration_assets.errors import TargetError
+from migration_assets.migration import Migration
 from migration_assets.report.certificate import Verdict
-from migration_assets.step import Migration
 from migration_assets_tests import independent
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
