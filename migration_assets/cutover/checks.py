@@ -196,7 +196,8 @@ def _exceptions(look: Look) -> Condition:
         bad,
         good="no row is accepted to differ",
         figure=f"{len(bad)} rows differ because somebody said so",
-        to_do=f"`migration-assets repair` puts them right; `--acknowledge {EXCEPTIONS}` keeps them",
+        to_do="`migration-assets repair --kept` puts them right;"
+        f" `--acknowledge {EXCEPTIONS}` keeps them",
         acknowledge=EXCEPTIONS,
     )
 

@@ -281,7 +281,8 @@ def _refuse_unsaid(journal: Journal, table: str, excepted: int) -> None:
             what=f"{excepted} rows are accepted to differ",
             where=f"table {table}",
             expected="none, as the conditions said",
-            hint=f"`migration-assets repair`, or `--acknowledge {EXCEPTIONS}`, then run again",
+            hint=f"`migration-assets repair --kept`, or `--acknowledge {EXCEPTIONS}`, then run"
+            " again",
         )
 
 
