@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from migration_assets.cutover.execute import Ended
+    from migration_assets.migration import Migration
     from migration_assets.report.certificate import Certificate
-    from migration_assets.step import Migration
 
 
 class _Way(Enum):

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from psycopg import conninfo
 
 from migration_assets.errors import MigrationError, StateError
+from migration_assets.migration import Migration
 from migration_assets.report.certificate import Backup, Condition, Verdict
 from migration_assets.report.checkup import size
 from migration_assets.state import sha256_of
-from migration_assets.step import Migration
 from migration_assets.target import dump, figures, ledger
 from migration_assets.target.connection import Connection, connect, translated
 from migration_assets.target.snapshot import Snapshots

@@ -10,11 +10,11 @@ from migration_assets.cutover.changed import Written, written
 from migration_assets.cutover.look import Look, TableLook
 from migration_assets.cutover.objects import Planned
 from migration_assets.errors import MigrationError
+from migration_assets.migration import Migration
 from migration_assets.model import Hold
 from migration_assets.report.certificate import Condition, Verdict
 from migration_assets.report.checkup import size
 from migration_assets.source import cut as cuts
-from migration_assets.step import Migration
 from migration_assets.target.connection import Connection
 from migration_assets.verify.schema import compare_schema
 
@@ -186,12 +186,18 @@ def _taken_names(connection: Connection, planned: Planned) -> Condition:
 
 
 def _exceptions(look: Look) -> Condition:
+    bad = [
+        f"{table}: a row {row.origin} by {row.by} at {row.at:%Y-%m-%d %H:%M %Z}: {row.reason}"
+        for table, rows in look.exceptions.items()
+        for row in rows
+    ]
     return _condition(
         "exceptions",
-        [e.text for e in look.exceptions],
+        bad,
         good="no row is accepted to differ",
-        figure=f"{len(look.exceptions)} rows differ because somebody said so",
-        to_do=f"`migration-assets repair` puts them right; `--acknowledge {EXCEPTIONS}` keeps them",
+        figure=f"{len(bad)} rows differ because somebody said so",
+        to_do="`migration-assets repair --kept` puts them right;"
+        f" `--acknowledge {EXCEPTIONS}` keeps them",
         acknowledge=EXCEPTIONS,
     )
 

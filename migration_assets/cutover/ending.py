@@ -15,9 +15,9 @@ from migration_assets.cutover.checks import HELD, LEFT_OUT, VIOLATIONS
 from migration_assets.cutover.journal import Journal
 from migration_assets.cutover.objects import Making, Planned
 from migration_assets.errors import GuardError, ProofError, TargetError
+from migration_assets.migration import Migration
 from migration_assets.model import Cut, Head, SourceTable, TableMapping
 from migration_assets.source.reader import catalog_in
-from migration_assets.step import Migration
 from migration_assets.target import constraints, ddl, ledger, scratch
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.target.identity import restart_identity

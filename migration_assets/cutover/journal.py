@@ -13,6 +13,7 @@ from time import monotonic
 from migration_assets.cutover.checks import ACKNOWLEDGEMENTS
 from migration_assets.errors import GuardError
 from migration_assets.holds import who_says_so
+from migration_assets.migration import Migration
 from migration_assets.model import Cut
 from migration_assets.report.certificate import (
     Backup,
@@ -25,7 +26,6 @@ from migration_assets.report.certificate import (
     as_document,
     markdown,
 )
-from migration_assets.step import Migration
 
 REPORTS = "reports"
 _PACKAGES = ("migration-assets", "psycopg", "polars")

@@ -15,15 +15,14 @@ from migration_assets.errors import MigrationError, SettingsError, SourceError, 
 from migration_assets.evolving import follow
 from migration_assets.findings import Quarantined
 from migration_assets.mapping.evolution import Evolution
-from migration_assets.model import Catalog, Cut, Head, Hold, SourceTable, TableMapping
+from migration_assets.migration import Migration
+from migration_assets.model import AcceptedRow, Catalog, Cut, Head, Hold, SourceTable, TableMapping
 from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import matches, select
 from migration_assets.source.reader import catalog_in
 from migration_assets.state import LocalState
-from migration_assets.step import Migration
-from migration_assets.target import figures, ledger, quarantine
+from migration_assets.target import exceptions, figures, ledger, quarantine
 from migration_assets.target.connection import Connection, connect, require_writer, translated
-from migration_assets.target.figures import Exceptional
 from migration_assets.weeks import weeks
 
 
@@ -63,7 +62,7 @@ class Look:
     gone: tuple[str, ...]
     held: dict[str, Hold]
     quarantined: tuple[Quarantined, ...]
-    exceptions: tuple[Exceptional, ...]
+    exceptions: dict[str, tuple[AcceptedRow, ...]]
     moves: dict[str, float]
     database_bytes: int
     server: str
@@ -136,7 +135,7 @@ def _look(
         gone=tuple(_gone(loaded, names, settings.exclude)),
         held=ledger.holds(connection, source) if there else {},
         quarantined=tuple(quarantine.summary(connection, source, keys=0) if there else ()),
-        exceptions=tuple(figures.exceptions(connection, source)),
+        exceptions=exceptions.by_table(connection, source),
         moves=figures.last_moves(connection, source) if there else {},
         database_bytes=figures.database_size(connection),
         server=str(connection.info.parameter_status("server_version")),

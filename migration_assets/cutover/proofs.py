@@ -1,26 +1,26 @@
 """The proofs of a cutover: everything verified as it stands, then signed off byte for byte."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from migration_assets.errors import GuardError, ProofError
 from migration_assets.findings import Moved, Verified
-from migration_assets.model import Cut, SourceTable, TableMapping
+from migration_assets.migration import Migration
+from migration_assets.model import AcceptedRow, Cut, SourceTable, TableMapping
 from migration_assets.report.certificate import ProvedTable, SignOff
 from migration_assets.standing import verify
-from migration_assets.step import Migration
 from migration_assets.target.connection import Connection, connect, transaction, translated
-from migration_assets.target.figures import Exceptional
 from migration_assets.target.signoff import target_sha256
 from migration_assets.verify.signoff import source_sha256
 
 
 def verified(
-    migration: Migration, table: str, moved: Moved | None, cut: Cut, excepted: int
-) -> ProvedTable:
+    migration: Migration, table: str, moved: Moved | None, cut: Cut
+) -> tuple[ProvedTable, tuple[AcceptedRow, ...]]:
     """Prove a table against the final cut as it stands now, and read rows back.
 
-    Raises `ProofError` where anything differs, `GuardError` where rows are in quarantine.
+    Returns also the exceptions that the proof took into account. Raises `ProofError` where anything
+    differs, `GuardError` where rows are in quarantine.
     """
     found = verify(migration, table)
     if found is None or found.proof.cut != cut.id:
@@ -39,7 +39,7 @@ def verified(
             hint=f"`migration-assets verify --table '{table}'` names what differs",
         )
     refuse_quarantined(table, found.proof.quarantined_rows)
-    return ProvedTable(
+    proved = ProvedTable(
         table=table,
         source_rows=found.proof.source_rows,
         target_rows=found.proof.target_rows,
@@ -51,8 +51,9 @@ def verified(
         inserted=moved.inserted if moved else 0,
         updated=moved.updated if moved else 0,
         deleted=moved.deleted if moved else 0,
-        excepted=excepted,
+        excepted=len(found.proof.accepted),
     )
+    return proved, found.proof.accepted
 
 
 def _differing(found: Verified) -> list[str]:
@@ -83,10 +84,10 @@ def signed(
     mapping: TableMapping,
     *,
     folder: Path,
-    exceptions: Iterable[Exceptional] = (),
+    exceptions: Iterable[AcceptedRow] = (),
 ) -> SignOff:
     """Hash both sides of a table, each by itself; raises `ProofError` where they differ."""
-    excepted = frozenset(e.key_hash for e in exceptions if e.table == table.name)
+    excepted = frozenset(row.key_hash for row in exceptions)
     scratch = folder / "sorted"
     scratch.mkdir()
     here, expected = source_sha256(cut, table, mapping, scratch=scratch, excepted=excepted)
@@ -118,14 +119,14 @@ def signed_all(
     migration: Migration,
     cut: Cut,
     tables: Iterable[tuple[SourceTable, TableMapping]],
-    exceptions: Iterable[Exceptional],
+    exceptions: Mapping[str, Iterable[AcceptedRow]],
 ) -> Iterable[SignOff]:
-    """Yield the sign-off of every table, one after the other."""
-    known = tuple(exceptions)
+    """Yield the sign-off of every table, one after the other; rows that are excepted left out."""
     with (
         migration.state.workspace() as folder,
         connect(migration.target) as connection,
         translated(f"target {migration.target.name}"),
     ):
         for table, mapping in tables:
-            yield signed(connection, cut, table, mapping, folder=folder, exceptions=known)
+            excepted = exceptions.get(table.name, ())
+            yield signed(connection, cut, table, mapping, folder=folder, exceptions=excepted)

@@ -19,12 +19,12 @@ from migration_assets.cutover.objects import Making, Planned
 from migration_assets.cutover.proofs import signed
 from migration_assets.errors import MigrationError, ProofError
 from migration_assets.mapping.document import sealed
+from migration_assets.migration import Migration
 from migration_assets.model import Cut, Scope, SourceTable, TableMapping
 from migration_assets.report.certificate import Certificate, ProvedTable
 from migration_assets.source import delta_files
 from migration_assets.source.delta import everything
 from migration_assets.state import LocalState
-from migration_assets.step import Migration
 from migration_assets.target import constraints, dump, scratch, staging
 from migration_assets.target.apply import insert_all
 from migration_assets.target.connection import Connection, connect, transaction, translated

@@ -18,9 +18,9 @@ from psycopg import conninfo
 
 from migration_assets.cutover import backup
 from migration_assets.errors import SettingsError, TargetError, TargetUnavailableError
+from migration_assets.migration import Migration
 from migration_assets.report.certificate import Verdict
 from migration_assets.settings import Settings
-from migration_assets.step import Migration
 from migration_assets.target import dump
 from migration_assets.target.connection import Target, connect
 from migration_assets.target.embedded import EmbeddedServer

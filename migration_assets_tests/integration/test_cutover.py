@@ -12,8 +12,9 @@ from migration_assets import standing
 from migration_assets.cutover.execute import dry_run, execute
 from migration_assets.errors import GuardError, MigrationError, TargetError
 from migration_assets.holds import hold, release
+from migration_assets.migration import Migration
+from migration_assets.repair import keep_target
 from migration_assets.report.certificate import Condition, Verdict, markdown
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_equal,
@@ -401,20 +402,25 @@ def test_an_object_of_the_targets_own_is_not_taken_for_ours(make_migration: Make
     assert target_rows(migration, "SELECT one FROM public.expensive") == [(1,)]
 
 
-def test_accepted_exceptions_are_listed_and_need_a_word(make_migration: MakeMigration) -> None:
-    """By table, origin, reason and name; never by key."""
+def test_rows_that_were_accepted_to_differ_are_listed_and_need_a_word(
+    make_migration: MakeMigration,
+) -> None:
+    """By table, origin, reason and name, never by key; the rest of the table is signed off."""
     migration = shop(make_migration)
-    write_on_target(
-        migration,
-        "INSERT INTO migration.exception (source, table_name, key, key_hash, columns, mapping,"
-        " origin, reason, accepted_by) SELECT source, table_name, 'secret', 5, '{}', mapping,"
-        " 'kept', 'known', 'Eve' FROM migration.ledger WHERE table_name = 'log'",
-    )
+    write_on_target(migration, "UPDATE product SET ratio = 9 WHERE code = 'bee'")
+    keep_target(migration, "product", reason="known", by="Eve")
     found = condition(migration, "exceptions")
     assert found.verdict is Verdict.EXCEPTION
-    assert found.acknowledge == "exceptions"
-    assert "kept by Eve" in found.details[0]
-    assert "secret" not in markdown(dry_run(migration, NOW))
+    assert found.details[0].startswith("product: a row kept by Eve at ")
+    assert "id=8" not in markdown(dry_run(migration, NOW))
+    with pytest.raises(GuardError, match="1 rows differ because somebody said so"):
+        cut_over(migration)
+    document = cut_over(migration, "exceptions")
+    (signed,) = [s for s in document["sign_offs"] if s["table"] == "product"]
+    assert (signed["rows"], signed["excepted"], signed["equal"]) == (3, 1, True)
+    (proved,) = [t for t in document["tables"] if t["table"] == "product"]
+    assert (proved["source_rows"], proved["target_rows"], proved["excepted"]) == (4, 4, 1)
+    assert target_rows(migration, "SELECT ratio FROM product WHERE code = 'bee'") == [(9,)]
 
 
 # ------------------------------------------------------------------------------------- backup

@@ -3,7 +3,7 @@
 import signal
 
 from migration_assets import standing
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import MakeMigration, change, entries, target_rows
 from migration_assets_tests.integration.test_cutover import (
     NOW,
@@ -14,9 +14,8 @@ from migration_assets_tests.integration.test_cutover import (
 from migration_assets_tests.processes import die_in_cutover, exit_code, started
 
 STAGES = (
-    *("backed up", "cut", "moved customer", "signed", "identities", "making checks"),
-    *("made checks", "made lengths", "made foreign keys", "making views"),
-    *("cleaned", "drafted", "held"),
+    *("cut", "moved customer", "signed", "identities", "making checks"),
+    *("made checks", "made lengths", "made foreign keys", "cleaned", "drafted", "held"),
 )
 BEFORE_OBJECTS = STAGES[: STAGES.index("made checks")]
 

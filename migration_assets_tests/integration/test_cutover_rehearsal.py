@@ -7,8 +7,10 @@ from psycopg import sql
 
 from migration_assets.cutover.rehearse import rehearse
 from migration_assets.errors import TargetError
+from migration_assets.migration import Migration
 from migration_assets.report.certificate import Verdict
-from migration_assets.step import Migration
+from migration_assets.target import scratch
+from migration_assets.target.connection import connect
 from migration_assets_tests import independent
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
@@ -106,6 +108,22 @@ def test_a_schema_of_somebody_elses_is_left_alone(make_migration: MakeMigration)
     with pytest.raises(TargetError, match="is not a rehearsal's"):
         rehearse(migration, acknowledged=NO_BACKUP, now=NOW)
     assert target_rows(migration, f"SELECT count(*) FROM {SCHEMA}.mine") == [(0,)]
+
+
+def test_a_role_that_may_not_make_a_schema_is_told_so(make_migration: MakeMigration) -> None:
+    """The right it lacks is named, with whom to ask for it."""
+    migration = make_migration("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    with on_target(migration) as owner, connect(migration.target) as connection:
+        owner.execute("CREATE ROLE plain_loader")
+        try:
+            connection.execute("SET ROLE plain_loader")
+            assert scratch.obstacle(connection, SCHEMA).startswith("plain_loader lacks CREATE")
+            with pytest.raises(TargetError, match="lacks CREATE on the database") as refused:
+                scratch.make(connection, SCHEMA)
+            assert "GRANT CREATE ON DATABASE" in refused.value.hint
+        finally:
+            connection.execute("RESET ROLE")
+            owner.execute("DROP ROLE plain_loader")
 
 
 def test_a_rehearsal_says_what_would_stop_the_cutover(make_migration: MakeMigration) -> None:
