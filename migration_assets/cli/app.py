@@ -4,6 +4,7 @@ Commands import what they need when they run: Dagster alone takes half a second,
 needs none of it.
 """
 
+import os
 import signal
 import sys
 import traceback
@@ -17,6 +18,8 @@ from migration_assets.cli.output import FAILED, MISUSED, report, report_misuse
 from migration_assets.cli.quarantine import list_rows, replay
 from migration_assets.cli.weekly import run, status, verify
 from migration_assets.errors import MigrationError, SettingsError, bug
+
+_OWNER_ALONE = 0o077
 
 app = typer.Typer(
     help="SQLite to Aurora PostgreSQL, weekly, incrementally, provably equal.",
@@ -49,6 +52,8 @@ def main() -> None:
     # gives SIGTERM the handler of SIGINT, which a shell sets to "ignore" for what it starts in the
     # background, and which the processes we start would inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # For everything that is written, by SQLite, Parquet's writer and Dagster's processes too
+    os.umask(_OWNER_ALONE)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         app()
