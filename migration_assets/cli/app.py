@@ -4,6 +4,7 @@ Commands import what they need when they run: Dagster alone takes half a second,
 needs none of it.
 """
 
+import os
 import signal
 import sys
 import traceback
@@ -20,6 +21,8 @@ from migration_assets.cli.repair import repair
 from migration_assets.cli.rollback import rollback
 from migration_assets.cli.weekly import run, status, verify
 from migration_assets.errors import MigrationError, SettingsError, bug
+
+_OWNER_ALONE = 0o077
 
 app = typer.Typer(
     help="SQLite to Aurora PostgreSQL, weekly, incrementally, provably equal.",
@@ -68,6 +71,8 @@ def main() -> None:
     # gives SIGTERM the handler of SIGINT, which a shell sets to "ignore" for what it starts in the
     # background, and which the processes we start would inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # For everything that is written, by SQLite, Parquet's writer and Dagster's processes too
+    os.umask(_OWNER_ALONE)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         app()
