@@ -101,5 +101,9 @@ class GuardError(TerminalError):
     """A guard stopped a step; `--acknowledge NAME` lets it pass for one run."""
 
 
+class RollbackError(TerminalError):
+    """There is no way back to where a table is asked to go."""
+
+
 class ProofError(TerminalError):
     """Source and target are not equal; nothing was committed."""

@@ -6,7 +6,7 @@ from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
-from migration_assets.model import SourceForeignKey, TableMapping
+from migration_assets.model import AcceptedRow, SourceForeignKey, TableMapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,26 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DifferingRow:
+    """A row of cut or target that the other side doesn't have so, by its hashes.
+
+    A hash is None where that side has no such row. Without a key every copy is a row of its own.
+    """
+
+    key: str
+    key_hash: int
+    source_hash: int | None
+    target_hash: int | None
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """Both sides of one table, counted and digested at one moment."""
+    """Both sides of one table, counted and digested at one moment.
+
+    `accepted` are the exceptions by which the source's side was adjusted, `lapsed` those that no
+    longer say what stands, so that their rows are compared like all others.
+    """
 
     week: date
     cut: str
@@ -41,6 +59,8 @@ class Proof:
     digest_equal: bool
     quarantine_equal: bool
     differences: tuple[Difference, ...] = ()
+    accepted: tuple[AcceptedRow, ...] = ()
+    lapsed: tuple[AcceptedRow, ...] = ()
 
     @property
     def holds(self) -> bool:

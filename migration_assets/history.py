@@ -1,8 +1,24 @@
 """Which of a table's head moves stand, and which were taken back; nothing here reads anything."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
 
 from migration_assets.model import HeadMove
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayBack:
+    """From where a table stands to where it stood after an earlier entry.
+
+    `taken` are the moves that this takes back, oldest first; `since` all that were made after the
+    earlier entry, whether they stand or not: they are what changed the table's columns.
+    """
+
+    head: HeadMove
+    to: HeadMove
+    taken: tuple[HeadMove, ...]
+    since: tuple[HeadMove, ...]
 
 
 def standing(moves: Iterable[HeadMove]) -> tuple[HeadMove, ...]:
@@ -11,9 +27,51 @@ def standing(moves: Iterable[HeadMove]) -> tuple[HeadMove, ...]:
     A rollback takes back what came after the entry it restores, and is none of them itself: the
     restored entry is the last one then. Taking a rollback back brings those entries back.
     """
+    known = _paths(moves)
+    return known[max(known)] if known else ()
+
+
+def _paths(moves: Iterable[HeadMove]) -> dict[int, tuple[HeadMove, ...]]:
+    """Return, for each entry, the moves that stood after it."""
     known: dict[int, tuple[HeadMove, ...]] = {}
     path: tuple[HeadMove, ...] = ()
     for move in moves:
         path = (*path, move) if move.restores is None else known[move.restores]
         known[move.entry] = path
-    return path
+    return known
+
+
+def before_week(moves: Sequence[HeadMove], week: date) -> HeadMove | None:
+    """Return the last standing move of a week before this one; None where there is none."""
+    earlier = [move for move in standing(moves) if move.week < week]
+    return earlier[-1] if earlier else None
+
+
+def before_entry(moves: Sequence[HeadMove], entry: int) -> HeadMove | None:
+    """Return the move that an entry came after; None where it is the first one."""
+    earlier = [move for move in moves if move.entry < entry]
+    return earlier[-1] if earlier else None
+
+
+def way_back(moves: Sequence[HeadMove], to: HeadMove) -> WayBack | None:
+    """Return the way to where the table stood after `to`; None where it stands there already.
+
+    A rollback that is itself taken back is one of the moves taken back: the first one that led away
+    from there. Rollbacks after it, and what they took back, are not.
+    """
+    known = _paths(moves)
+    now, then = known[moves[-1].entry], known[to.entry]
+    if now == then:
+        return None
+    at = max(entry for entry, path in known.items() if path == then)
+    away = next(move for move in moves if move.entry > at)
+    stood = {move.entry for move in then}
+    taken = [move for move in now if move.entry not in stood]
+    if away.restores is not None:
+        taken = [away, *taken]
+    return WayBack(
+        head=moves[-1],
+        to=to,
+        taken=tuple(sorted(taken, key=lambda move: move.entry)),
+        since=tuple(move for move in moves if move.entry > to.entry),
+    )

@@ -31,9 +31,8 @@ def hold(migration: Migration, table: str, reason: str, *, by: str | None = None
             hint="say why, for those who find the table on hold",
         )
     with _to_hold(migration, table, where) as connection:
-        who = by or f"{_system_user()} on {socket.gethostname()}"
         text = " ".join(reason.split())
-        ledger.hold(connection, migration.source, table, reason=text, by=who)
+        ledger.hold(connection, migration.source, table, reason=text, by=by or who_says_so())
 
 
 def release(migration: Migration, table: str) -> Hold | None:
@@ -53,6 +52,11 @@ def _to_hold(migration: Migration, table: str, where: str) -> Generator[Connecti
         with connection.transaction():
             lock_table(connection, migration.source, table)
             yield connection
+
+
+def who_says_so() -> str:
+    """Name the system user and this machine, as the ledger keeps it where nobody else is named."""
+    return f"{_system_user()} on {socket.gethostname()}"
 
 
 def _system_user() -> str:

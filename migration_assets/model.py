@@ -480,7 +480,8 @@ class Digest:
 class Expected:
     """What a cut says must stand on the target: fitting rows' digest, and the unfit rows.
 
-    `misfits` counts each unfit row by the hash of its exact bytes.
+    `misfits` counts each unfit row by the hash of its exact bytes. `watched` has the row hashes
+    that the cut has under each key hash that was asked for; none where it has no such row.
     """
 
     cut: str
@@ -488,6 +489,7 @@ class Expected:
     source_rows: int
     digest: Digest
     misfits: Mapping[bytes, int]
+    watched: Mapping[int, tuple[int, ...]] = field(default_factory=dict[int, tuple[int, ...]])
 
     @property
     def unfit_rows(self) -> int:

@@ -42,7 +42,7 @@ from migration_assets.source.catalog import matches, select
 from migration_assets.source.reader import catalog_in, table_in
 from migration_assets.source.violations import violating_rows
 from migration_assets.step import ROUNDS, Migration, cut_for, overtaken
-from migration_assets.target import ledger, quarantine
+from migration_assets.target import exceptions, ledger, quarantine
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.verify.expect import expect
 from migration_assets.verify.foreign_keys import check_foreign_keys
@@ -152,10 +152,15 @@ def verify(migration: Migration, table: str) -> Verified | None:
     """
     with connect(migration.target) as connection, translated(f"table {table}"):
         for found in _at_head(migration, connection, table):
-            expected = expect(found.cut, found.shape, found.mapping)
+            known = exceptions.accepted(connection, migration.source, table)
+            watched = {row.key_hash for row in known}
+            expected = expect(found.cut, found.shape, found.mapping, watched)
             with transaction(connection, _SNAPSHOT):
                 if _still(migration, connection, found):
-                    proof, _ = prove(connection, found.mapping, found.cut, found.shape, expected)
+                    known = exceptions.accepted(connection, migration.source, table)
+                    proof, _ = prove(
+                        connection, found.mapping, found.cut, found.shape, expected, accepted=known
+                    )
                     inspection = _inspect(migration, connection, found, read_back=None)
                     return Verified(proof=proof, mapping=found.mapping, inspection=inspection)
     return None

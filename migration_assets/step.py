@@ -4,7 +4,7 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -21,6 +21,7 @@ from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.evolution import Evolution
 from migration_assets.mapping.names import asset_name
 from migration_assets.model import (
+    AcceptedRow,
     Cut,
     Delta,
     Head,
@@ -35,7 +36,7 @@ from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.reader import fitted_rows, table_in
 from migration_assets.state import State
-from migration_assets.target import ledger
+from migration_assets.target import exceptions, ledger
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import (
     Connection,
@@ -70,7 +71,7 @@ class Migration:
         return self.settings.source_name
 
 
-def _passes(acknowledged: frozenset[str], guard: str) -> bool:
+def passes(acknowledged: frozenset[str], guard: str) -> bool:
     """Tell whether a run was told to let a guard pass."""
     return guard in acknowledged or EVERY_GUARD in acknowledged
 
@@ -104,14 +105,14 @@ def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -
     try:
         return _make_delta(migration, table, week)
     except MigrationError as error:
-        _note(migration, table, week, run, error)
+        note(migration, table, week, run, error)
         raise
 
 
 def _make_delta(migration: Migration, table: str, week: date) -> Delta:
     cut = cut_for(migration, week)
-    with _alone(migration, table):
-        with _session(migration, table, week) as connection:
+    with alone(migration, table):
+        with session(migration, table, week) as connection:
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
                 return _covered_delta(migration, connection, table, cut, head)
@@ -163,7 +164,7 @@ def carry(
     try:
         return _carry(migration, table, week, run=run, acknowledged=acknowledged, at=at)
     except MigrationError as error:
-        _note(migration, table, week, run, error)
+        note(migration, table, week, run, error)
         raise
 
 
@@ -177,7 +178,7 @@ def _carry(
     at: Callable[[str], None],
 ) -> Moved:
     cut = cut_for(migration, week)
-    with _alone(migration, table), _session(migration, table, week) as connection:
+    with alone(migration, table), session(migration, table, week) as connection:
         for _ in range(ROUNDS):
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
@@ -190,6 +191,7 @@ def _carry(
                 shape,
                 cut,
                 head,
+                accepted=exceptions.accepted(connection, migration.source, table),
                 run=run,
                 acknowledged=acknowledged,
                 at=at,
@@ -213,7 +215,7 @@ def replay(
     Quarantined rows that fit by then go in, by the same move, proof and ledger. Where the settings
     ask for no other mapping nothing is changed. A failed attempt is noted, then raised.
     """
-    with _alone(migration, table), _session(migration, table) as connection:
+    with alone(migration, table), session(migration, table) as connection:
         for _ in range(ROUNDS):
             head = ledger.head(connection, migration.source, table)
             if head is None:
@@ -224,7 +226,7 @@ def replay(
                     migration, connection, table, head, run=run, acknowledged=acknowledged, at=at
                 )
             except MigrationError as error:
-                _note(migration, table, head.week, run, error)
+                note(migration, table, head.week, run, error)
                 raise
             if moved is not None:
                 return moved
@@ -249,13 +251,21 @@ def _replay(
     if not evolution.changed:
         return _covered(connection, head)
     step = _prepare(
-        migration, evolution, shape, cut, head, run=run, acknowledged=acknowledged, at=at
+        migration,
+        evolution,
+        shape,
+        cut,
+        head,
+        accepted=exceptions.accepted(connection, migration.source, table),
+        run=run,
+        acknowledged=acknowledged,
+        at=at,
     )
     return move(connection, migration.target, step)
 
 
 @contextmanager
-def _alone(migration: Migration, table: str) -> Generator[None]:
+def alone(migration: Migration, table: str) -> Generator[None]:
     """Hold a table's deltas: one that is made again would take its files from a running step."""
     name = f"table-{migration.source}-{asset_name(table)}"
     with migration.state.lock(name, purpose=f"a step of table {table}"):
@@ -263,7 +273,7 @@ def _alone(migration: Migration, table: str) -> Generator[None]:
 
 
 @contextmanager
-def _session(migration: Migration, table: str, week: date | None = None) -> Generator[Connection]:
+def session(migration: Migration, table: str, week: date | None = None) -> Generator[Connection]:
     """Connect to the writer, with the ledger in place; errors name table and week."""
     where = f"table {table}, week {week}" if week else f"table {table}"
     with connect(migration.target) as connection, translated(where):
@@ -286,11 +296,12 @@ def cut_for(migration: Migration, week: date) -> Cut:
 
 
 def _covered(connection: Connection, head: Head) -> Moved:
+    mapping = ledger.sealed_mapping(connection, head.mapping_hash)
     return Moved(
         outcome=Outcome.COVERED,
         entry=head.entry,
-        mapping=ledger.sealed_mapping(connection, head.mapping_hash),
-        proof=stored_proof(head),
+        mapping=mapping,
+        proof=stored_proof(head, exceptions.accepted(connection, mapping.source, mapping.table)),
     )
 
 
@@ -301,23 +312,27 @@ def _prepare(
     cut: Cut,
     head: Head | None,
     *,
+    accepted: Sequence[AcceptedRow],
     run: str,
     acknowledged: frozenset[str],
     at: Callable[[str], None],
 ) -> Step:
-    """Gather everything the move needs, before its transaction opens."""
+    """Gather everything the move needs, before its transaction opens.
+
+    `accepted` are the table's exceptions as they are known now; the move reads them again.
+    """
     mapping = evolution.mapping
     remapping = _remapping(evolution) if head is not None else None
-    replace = head is not None and _passes(acknowledged, FOREIGN_WRITES)
+    replace = head is not None and passes(acknowledged, FOREIGN_WRITES)
     whole = replace or remapping is not None
     stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
     if stored is None or replace:
         stored = _compute(migration, mapping, shape, cut, head, whole=whole)
     at("compared")
-    expected = expect(cut, shape, mapping)
+    expected = expect(cut, shape, mapping, watched={row.key_hash for row in accepted})
     limit = migration.settings.quarantine_limit(expected.source_rows)
-    if expected.unfit_rows > limit and not _passes(acknowledged, QUARANTINE_LIMIT):
+    if expected.unfit_rows > limit and not passes(acknowledged, QUARANTINE_LIMIT):
         raise GuardError(
             what=f"{expected.unfit_rows} of {expected.source_rows} rows don't fit the mapping",
             where=f"table {shape.name}, week {cut.week}",
@@ -336,7 +351,7 @@ def _prepare(
         run=run,
         remapping=remapping,
         acknowledged=acknowledged,
-        head_hashes=_head_hashes(migration, evolution.base, head) if head and replace else None,
+        head_hashes=head_hashes(migration, evolution.base, head) if head and replace else None,
         show_keys=migration.settings.show_keys,
         at=at,
     )
@@ -438,9 +453,11 @@ def _compute(
         )
 
 
-def _head_hashes(
+def head_hashes(
     migration: Migration, mapping: TableMapping, head: Head
 ) -> Callable[[], Iterator[int]]:
+    """Return what reads the row hashes of the head's cut, to tell our rows from others'."""
+
     def hashes() -> Iterator[int]:
         cut = cuts.find(migration.state, migration.source, head.cut)
         cuts.check(cut)
@@ -461,7 +478,7 @@ def overtaken(where: str) -> TargetUnavailableError:
     )
 
 
-def _note(migration: Migration, table: str, week: date, run: str, error: MigrationError) -> None:
+def note(migration: Migration, table: str, week: date, run: str, error: MigrationError) -> None:
     """Note a failed attempt on the target; where that fails too, the error itself says so."""
     if isinstance(error, TargetUnavailableError):
         return  # what can't be reached can't be written to; the run's own log has it

@@ -42,7 +42,7 @@ from migration_assets.model import (
 )
 from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
-from migration_assets.target import ddl, ledger, quarantine, remap, staging, way_out
+from migration_assets.target import ddl, exceptions, ledger, quarantine, remap, staging, way_out
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -53,6 +53,7 @@ from migration_assets.target.connection import (
 from migration_assets.target.identity import restart_identity
 from migration_assets.target.making import as_taken, differing_columns, make_indexes, make_table
 from migration_assets.target.present import HINT, read_present
+from migration_assets.target.restoring import Restoring, put_on_hold
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
@@ -71,7 +72,7 @@ class Step:
     `head` is where the table stood when this was prepared. `remapping` leads from the head's
     mapping to `mapping` where that is another one. `head_hashes` gives the row hashes of the
     head's cut where foreign rows are to be displaced. `show_keys` lets errors name rows by key.
-    `at` is told each stage's name.
+    `restoring` makes of it a rollback. `at` is told each stage's name.
     """
 
     cut: Cut
@@ -85,13 +86,15 @@ class Step:
     acknowledged: frozenset[str] = frozenset()
     head_hashes: Callable[[], Iterator[int]] | None = None
     show_keys: bool = True
+    restoring: Restoring | None = None
     move: str = field(default_factory=lambda: uuid.uuid4().hex)
     at: Callable[[str], None] = _no_stop
 
     @property
     def where(self) -> str:
         """Name table and week for an error."""
-        return f"table {self.mapping.table}, week {self.cut.week}"
+        way = "back to week" if self.restoring else "week"
+        return f"table {self.mapping.table}, {way} {self.cut.week}"
 
     @property
     def standing(self) -> TableMapping:
@@ -112,8 +115,9 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         found = ledger.head(connection, step.mapping.source, step.mapping.table)
         if (found and found.entry) != (step.head and step.head.entry):
             return None
-        # Under the lock that `hold` takes too: one that was set while this was prepared wins.
-        ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
+        if step.restoring is None:
+            # Under the lock that `hold` takes too: one that was set while this was prepared wins.
+            ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
         statements: Sequence[str] = ()
         displaced = 0
         if step.head is None:
@@ -152,6 +156,8 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
                 statements=statements,
             ),
         )
+        if step.restoring is not None and step.head is not None:
+            put_on_hold(connection, step.mapping, step.restoring, step.head, entry)
         step.at("written")
         _commit(connection, target, step)
         step.at("committed")
@@ -345,8 +351,12 @@ def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...], hint: str = ""
 
 
 def _prove(connection: Connection, step: Step, applied: Applied) -> tuple[Proof, Digest]:
-    proof, digest = prove(connection, step.mapping, step.cut, step.table, step.expected)
+    known = exceptions.accepted(connection, step.mapping.source, step.mapping.table)
+    proof, digest = prove(
+        connection, step.mapping, step.cut, step.table, step.expected, accepted=known
+    )
     if proof.holds:
+        exceptions.lapse(connection, proof.lapsed)
         return proof, digest
     named = tuple(d.text(show_key=step.show_keys) for d in proof.differences)
     if not proof.digest_equal and _written_elsewhere(connection, step, digest, applied):
@@ -411,9 +421,9 @@ def _entry(
     started: datetime,
     statements: Sequence[str],
 ) -> ledger.Entry:
-    remapping = step.remapping
+    remapping, back = step.remapping, step.restoring
     return ledger.Entry(
-        kind=ledger.SCHEMA if remapping else ledger.LOAD,
+        kind=ledger.ROLLBACK if back else ledger.SCHEMA if remapping else ledger.LOAD,
         base=step.head,
         week=step.cut.week,
         cut=step.cut.id,
@@ -429,6 +439,7 @@ def _entry(
         started_at=started,
         changes=remapping.changes if remapping else (),
         ddl=statements,
+        restores=back.to.entry if back else None,
     )
 
 

@@ -10,9 +10,9 @@ from migration_assets.findings import Difference
 from migration_assets.mapping.rows import key_text
 from migration_assets.model import (
     BUCKETS,
+    AcceptedRow,
     Cut,
     Digest,
-    Expected,
     SourceTable,
     TableMapping,
 )
@@ -46,27 +46,32 @@ def compare(
     *,
     cut: Cut,
     table: SourceTable,
-    expected: Expected,
+    wanted: Digest,
     actual: Digest,
+    accepted: Sequence[AcceptedRow] = (),
 ) -> tuple[Difference, ...]:
-    """Name up to `SHOWN` rows in which the target differs from the cut, in key order."""
-    buckets = _to_open(expected.digest, actual)
+    """Name up to `SHOWN` rows in which the target differs from the cut, in key order.
+
+    `wanted` is the cut's digest adjusted by the `accepted` rows, which aren't named.
+    """
+    buckets = _to_open(wanted, actual)
     if not buckets:
         return ()
     source = _open_source(cut, table, mapping, set(buckets))
     target = _open_target(connection, mapping, buckets)
     names = [c.name for c in mapping.columns]
     found: list[Difference] = []
-    for key_hash in source.keys() | target.keys():
+    left_out = {row.key_hash for row in accepted}
+    for key_hash in (source.keys() | target.keys()) - left_out:
         found.extend(_differences(source.get(key_hash, []), target.get(key_hash, []), names))
     return tuple(sorted(found, key=lambda d: (d.key, d.what))[:SHOWN])
 
 
-def _to_open(expected: Digest, actual: Digest) -> list[int]:
+def _to_open(wanted: Digest, actual: Digest) -> list[int]:
     buckets: list[int] = []
     rows_held = 0
-    for bucket in differing_buckets(expected, actual):
-        size = max(expected.counts[bucket], actual.counts[bucket])
+    for bucket in differing_buckets(wanted, actual):
+        size = max(wanted.counts[bucket], actual.counts[bucket])
         if buckets and rows_held + size > _OPENED_ROWS:
             break
         buckets.append(bucket)

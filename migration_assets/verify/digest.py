@@ -134,9 +134,10 @@ class RowHasher:
 
 
 class Accumulator:
-    """Sum row hashes into buckets."""
+    """Sum row hashes into buckets; note those under key hashes that are `watched`."""
 
-    def __init__(self, mapping: TableMapping) -> None:
+    def __init__(self, mapping: TableMapping, watched: Iterable[int] = ()) -> None:
+        self._watched = {key_hash: list[int]() for key_hash in watched}
         self._hasher = RowHasher(mapping)
         self._keyless = not mapping.key
         self._counts = [0] * BUCKETS
@@ -145,9 +146,17 @@ class Accumulator:
     def add(self, row: TargetRow) -> None:
         """Add one row."""
         row_hash = self._hasher.row_hash(row)
-        bucket = (row_hash if self._keyless else self._hasher.key_hash(row)) % BUCKETS
+        key_hash = row_hash if self._keyless else self._hasher.key_hash(row)
+        bucket = key_hash % BUCKETS
         self._counts[bucket] += 1
         self._sums[bucket] += row_hash
+        if self._watched and key_hash in self._watched:
+            self._watched[key_hash].append(row_hash)
+
+    @property
+    def watched(self) -> dict[int, tuple[int, ...]]:
+        """The row hashes found under each watched key hash."""
+        return {key_hash: tuple(hashes) for key_hash, hashes in self._watched.items()}
 
     def digest(self) -> Digest:
         """Return what was summed so far."""

@@ -1,0 +1,109 @@
+"""Exceptions: rows that differ between cut and target and are to stay so, kept in the ledger.
+
+A row is known by the hashes of its key and of both sides. `verify.accepted` says what they mean in
+a proof. An exception that no longer says what stands has lapsed: what only reads leaves it out, the
+next move of the table notes that it has.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from migration_assets.findings import DifferingRow
+from migration_assets.model import AcceptedRow, TableMapping
+from migration_assets.target.connection import Connection
+
+KEPT, RESTORED = "kept", "restored"  # by a person; by a rollback, which put a displaced row back
+
+_ACCEPTED = """
+SELECT exception, key, key_hash, source_hash, target_hash, columns, mapping, origin, reason,
+       accepted_by, accepted_at
+FROM migration.exception WHERE source = %s AND table_name = %s AND lapsed_at IS NULL
+ORDER BY exception
+"""
+_ACCEPT = """
+INSERT INTO migration.exception
+    (source, table_name, key, key_hash, source_hash, target_hash, columns, mapping, origin, reason,
+     accepted_by)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+
+def accepted(connection: Connection, source: str, table: str) -> tuple[AcceptedRow, ...]:
+    """Return a table's exceptions that have not lapsed; none in a ledger that has no place yet."""
+    there = connection.execute("SELECT to_regclass('migration.exception') IS NOT NULL").fetchone()
+    if not (there and there[0]):
+        return ()
+    return tuple(
+        AcceptedRow(
+            number=number,
+            key=key,
+            key_hash=key_hash,
+            source_hash=source_hash,
+            target_hash=target_hash,
+            columns=tuple(columns),
+            mapping_hash=mapping,
+            origin=origin,
+            reason=reason,
+            by=by,
+            at=at,
+        )
+        for (
+            number,
+            key,
+            key_hash,
+            source_hash,
+            target_hash,
+            columns,
+            mapping,
+            origin,
+            reason,
+            by,
+            at,
+        ) in cast("Any", connection.execute(_ACCEPTED, (source, table)))
+    )
+
+
+def accept(
+    connection: Connection,
+    mapping: TableMapping,
+    rows: Sequence[DifferingRow],
+    *,
+    origin: str,
+    reason: str,
+    by: str,
+) -> None:
+    """Note rows that are to stay as they are on the target; `origin` is `KEPT` or `RESTORED`.
+
+    Needs the table's lock. What was accepted before under the same keys must have lapsed.
+    """
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _ACCEPT,
+            [
+                (
+                    mapping.source,
+                    mapping.table,
+                    row.key.replace("\0", "\\x00"),
+                    row.key_hash,
+                    row.source_hash,
+                    row.target_hash,
+                    list(row.columns),
+                    mapping.hash,
+                    origin,
+                    reason,
+                    by,
+                )
+                for row in rows
+            ],
+        )
+
+
+def lapse(connection: Connection, rows: Iterable[AcceptedRow]) -> None:
+    """Note that exceptions have lapsed. Needs the table's lock."""
+    numbers = [row.number for row in rows]
+    if numbers:
+        connection.execute(
+            "UPDATE migration.exception SET lapsed_at = clock_timestamp()"
+            " WHERE exception = ANY (%s) AND lapsed_at IS NULL",
+            (numbers,),
+        )
