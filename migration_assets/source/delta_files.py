@@ -143,20 +143,42 @@ def write(
     token = uuid.uuid4().hex
     keys = f"{folder}/rows-{token}.parquet", f"{folder}/misfits-{token}.parquet"
     with state.workspace() as work:
-        rows, misfits = work / "rows", work / "misfits"
-        writer = _Writer(mapping, rows, misfits)
-        try:
-            for step in steps:
-                writer.add(step)
-            writer.close()
-        except BaseException:
-            writer.give_up()
-            raise
-        sums = sha256_of(rows), sha256_of(misfits)
-        state.publish(rows, keys[0])
-        state.publish(misfits, keys[1])
+        made = write_apart(work, steps, mapping, week=week, base=base, cut=cut, scope=scope)
+        state.publish(made.rows_path, keys[0])
+        state.publish(made.misfits_path, keys[1])
+    delta = dataclasses.replace(
+        made, rows_path=state.path(keys[0]), misfits_path=state.path(keys[1])
+    )
+    state.write_text(f"{folder}/mapping.json", document.dumps(mapping))
+    _save(state, delta, folder, keys)
+    return delta
+
+
+def write_apart(
+    folder: Path,
+    steps: Iterable[Step],
+    mapping: TableMapping,
+    *,
+    week: date,
+    base: Cut | None,
+    cut: Cut,
+    scope: Scope,
+) -> Delta:
+    """Stream a delta into an empty folder that isn't the state's: for one use, never found again.
+
+    The week's stored delta stays what it is.
+    """
+    rows, misfits = folder / "rows", folder / "misfits"
+    writer = _Writer(mapping, rows, misfits)
+    try:
+        for step in steps:
+            writer.add(step)
+        writer.close()
+    except BaseException:
+        writer.give_up()
+        raise
     op_column, hash_column = control_columns(mapping)
-    delta = Delta(
+    return Delta(
         source=mapping.source,
         table=mapping.table,
         week=week,
@@ -169,16 +191,13 @@ def write(
         deletes=writer.ops[Op.DELETE],
         misfits_in=writer.entering[True],
         misfits_out=writer.entering[False],
-        rows_path=state.path(keys[0]),
-        rows_sha256=sums[0],
-        misfits_path=state.path(keys[1]),
-        misfits_sha256=sums[1],
+        rows_path=rows,
+        rows_sha256=sha256_of(rows),
+        misfits_path=misfits,
+        misfits_sha256=sha256_of(misfits),
         op_column=op_column,
         hash_column=hash_column,
     )
-    state.write_text(f"{folder}/mapping.json", document.dumps(mapping))
-    _save(state, delta, folder, keys)
-    return delta
 
 
 def _save(state: State, delta: Delta, folder: str, keys: tuple[str, str]) -> None:

@@ -42,7 +42,16 @@ from migration_assets.model import (
 )
 from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
-from migration_assets.target import ddl, exceptions, ledger, quarantine, remap, staging, way_out
+from migration_assets.target import (
+    copies,
+    ddl,
+    exceptions,
+    ledger,
+    quarantine,
+    remap,
+    staging,
+    way_out,
+)
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -54,6 +63,8 @@ from migration_assets.target.identity import restart_identity
 from migration_assets.target.making import as_taken, differing_columns, make_indexes, make_table
 from migration_assets.target.present import HINT, read_present
 from migration_assets.target.restoring import Restoring, put_on_hold
+from migration_assets.target.repairing import Repairing, stage_extras
+from migration_assets.target.repairing import displace as displace_staged
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
@@ -71,8 +82,9 @@ class Step:
 
     `head` is where the table stood when this was prepared. `remapping` leads from the head's
     mapping to `mapping` where that is another one. `head_hashes` gives the row hashes of the
-    head's cut where foreign rows are to be displaced. `show_keys` lets errors name rows by key.
-    `restoring` makes of it a rollback. `at` is told each stage's name.
+    head's cut where foreign rows are to be displaced; `overwrites_kept` lets those go too that
+    exceptions keep. `repairing` makes it a repair, at the head's own cut; `restoring` a rollback.
+    `show_keys` lets errors name rows by key. `at` is told each stage's name.
     """
 
     cut: Cut
@@ -85,6 +97,8 @@ class Step:
     remapping: remap.Remapping | None = None
     acknowledged: frozenset[str] = frozenset()
     head_hashes: Callable[[], Iterator[int]] | None = None
+    overwrites_kept: bool = False
+    repairing: Repairing | None = None
     show_keys: bool = True
     restoring: Restoring | None = None
     move: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -112,15 +126,20 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
     with translated(step.where), transaction(connection, "READ COMMITTED"):
         lock_table(connection, step.mapping.source, step.mapping.table)
         step.at("locked")
-        found = ledger.head(connection, step.mapping.source, step.mapping.table)
-        if (found and found.entry) != (step.head and step.head.entry):
+        head = ledger.head(connection, step.mapping.source, step.mapping.table)
+        if (head and head.entry) != (step.head and step.head.entry):
             return None
-        if step.restoring is None:
-            # Under the lock that `hold` takes too: one that was set while this was prepared wins.
+        # Under the lock that `hold` takes too: one that was set while this was prepared wins.
+        if step.repairing is None and step.restoring is None:
             ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
         statements: Sequence[str] = ()
         displaced = 0
-        if step.head is None:
+        if step.repairing is not None and step.repairing.seen is not None:
+            found = _repair(connection, step, step.repairing, step.repairing.seen)
+            if found is None:
+                return None
+            applied, displaced = found
+        elif step.head is None or step.repairing is not None:
             applied, step = _first_load(connection, step)
         elif step.remapping is not None:
             applied, displaced, statements, step = _remap(connection, step, step.remapping)
@@ -133,7 +152,8 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
             step.mapping,
             step.cut.week,
             delta_files.misfits(step.delta),
-            replace=step.delta.scope is Scope.EVERYTHING,
+            replace=step.delta.scope is Scope.EVERYTHING
+            or (step.repairing is not None and step.repairing.requarantine),
         )
         # Deferred triggers fire now, not after the proof.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -193,6 +213,32 @@ def _apply(connection: Connection, step: Step) -> tuple[Applied, int]:
     step.at("staged")
     _refuse_other_values(connection, step, present)
     displaced = _guard_foreign_rows(connection, step)
+    return changes.apply(connection, mapping, delta, present), displaced
+
+
+def _repair(
+    connection: Connection, step: Step, repairing: Repairing, seen: Digest
+) -> tuple[Applied, int] | None:
+    """Put the rows right that were found to differ; None where somebody has written since then."""
+    mapping, delta = step.mapping, step.delta
+    present = _present(connection, step)
+    connection.execute(
+        sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(ddl.table_name(mapping))
+    )
+    if target_digest(connection, mapping) != seen:
+        return None
+    exceptions.lapse(connection, repairing.ended)
+    staging.stage(connection, mapping, delta, delta_files.row_batches(delta))
+    stage_extras(connection, mapping, delta, repairing.extras())
+    step.at("staged")
+    _refuse_other_values(connection, step, present)
+    if not mapping.key and copies.lacking(connection, mapping, delta):
+        return None
+    displaced = 0
+    if mapping.key or delta.deletes:
+        displaced = displace_staged(
+            connection, mapping, present, move=step.move, week=step.cut.week
+        )
     return changes.apply(connection, mapping, delta, present), displaced
 
 
@@ -401,7 +447,7 @@ def _written_elsewhere(connection: Connection, step: Step, after: Digest, applie
     that was to be deleted and still stands is a wrong load, so it counts among those named.
     Without a key no row can be named; there what the server really inserted and deleted counts.
     """
-    if step.head is None or step.delta.scope is not Scope.CHANGES:
+    if step.head is None or step.delta.scope is not Scope.CHANGES or step.repairing is not None:
         return False
     if not step.mapping.key:
         return after.total - applied.net != step.head.digest.total
@@ -423,7 +469,7 @@ def _entry(
 ) -> ledger.Entry:
     remapping, back = step.remapping, step.restoring
     return ledger.Entry(
-        kind=ledger.ROLLBACK if back else ledger.SCHEMA if remapping else ledger.LOAD,
+        kind=_kind(step),
         base=step.head,
         week=step.cut.week,
         cut=step.cut.id,
@@ -441,6 +487,14 @@ def _entry(
         ddl=statements,
         restores=back.to.entry if back else None,
     )
+
+
+def _kind(step: Step) -> str:
+    if step.repairing is not None:
+        return ledger.REPAIR
+    if step.restoring is not None:
+        return ledger.ROLLBACK
+    return ledger.SCHEMA if step.remapping else ledger.LOAD
 
 
 def _commit(connection: Connection, target: Target, step: Step) -> None:

@@ -1,0 +1,128 @@
+"""Put differing rows right, inside a move's transaction: exactly those that were found before it.
+
+What stands in their place is kept in `migration.displaced`, whole, before it is replaced. Rows that
+the cut doesn't have never pass through this machine: the server stages them for deletion itself, by
+their hashes, so that a value which has no form here (a date such as infinity) is no obstacle.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from psycopg import sql
+
+from migration_assets.errors import TargetError
+from migration_assets.model import AcceptedRow, Delta, Digest, Op, TableMapping
+from migration_assets.target import copies
+from migration_assets.target.apply import same_key
+from migration_assets.target.connection import Connection
+from migration_assets.target.ddl import TargetTable, raw, table_name
+from migration_assets.target.staging import STAGED, travels_as_text
+from migration_assets.verify import digest_sql
+
+_EXTRAS = sql.Identifier("pg_temp", "extras")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repairing:
+    """What a repair found before its transaction.
+
+    `seen` is the target's digest at that moment, None where the table is gone. `extras` gives the
+    hashes of its rows that the cut doesn't have, with their copies. `requarantine` makes the
+    table's quarantine anew. `ended` are exceptions that end with it.
+    """
+
+    seen: Digest | None
+    extras: Callable[[], Iterable[tuple[int, int]]]
+    requarantine: bool = False
+    ended: tuple[AcceptedRow, ...] = ()
+
+
+def stage_extras(
+    connection: Connection, mapping: TableMapping, delta: Delta, extras: Iterable[tuple[int, int]]
+) -> None:
+    """Stage rows of the target for deletion, by their row hashes and numbers of copies."""
+    connection.execute("CREATE TEMPORARY TABLE extras (hash bigint, copies bigint) ON COMMIT DROP")
+    with connection.cursor().copy("COPY pg_temp.extras FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types(["int8", "int8"])
+        for row in extras:
+            copy.write_row(row)
+    connection.execute("ANALYZE pg_temp.extras")
+    staged = [c for c in mapping.columns if not mapping.key or c.name in mapping.key]
+    values = [
+        sql.SQL("{}::pg_catalog.text" if travels_as_text(c) else "{}").format(
+            sql.Identifier("t", c.target)
+        )
+        for c in staged
+    ]
+    connection.execute(
+        sql.SQL(
+            "INSERT INTO {staged} ({columns}) SELECT {delete}, f.hash, {values} FROM {table} AS t"
+            " JOIN (SELECT t.tableoid AS part, t.ctid AS place, {row_hash} AS hash, row_number()"
+            " OVER (PARTITION BY {row_hash}) AS copy FROM {table} AS t) AS f"
+            " ON f.part = t.tableoid AND f.place = t.ctid"
+            " JOIN {extras} AS e ON e.hash = f.hash AND f.copy <= e.copies"
+        ).format(
+            staged=STAGED,
+            columns=sql.SQL(", ").join(
+                sql.Identifier(name)
+                for name in (delta.op_column, delta.hash_column, *(c.target for c in staged))
+            ),
+            delete=sql.Literal(Op.DELETE.value),
+            values=sql.SQL(", ").join(values),
+            row_hash=digest_sql.row_hash(mapping, "t"),
+            table=table_name(mapping),
+            extras=_EXTRAS,
+        )
+    )
+
+
+def displace(
+    connection: Connection, mapping: TableMapping, table: TargetTable, *, move: str, week: date
+) -> int:
+    """Keep the target's rows that staged ones replace or delete; return their number.
+
+    Without a key, those copies that `copies.lacking` found.
+    """
+    rows = (
+        sql.SQL("{} AS t JOIN {} AS s ON {}").format(
+            table_name(mapping), STAGED, same_key(mapping, "t", "s")
+        )
+        if mapping.key
+        else sql.SQL(
+            "{} AS t JOIN {} AS l ON l.part = t.tableoid AND l.place = t.ctid"
+            " AND l.copy <= l.copies"
+        ).format(table_name(mapping), copies.LEAVING)
+    )
+    # Values as literals: with parameters, psycopg would take a `%` in a name for a placeholder.
+    query = sql.SQL(
+        "INSERT INTO migration.displaced"
+        " (move, source, table_name, week, target_row, column_names)"
+        " SELECT {move}, {source}, {name}, {week}, (t.*)::text, {columns} FROM {rows}"
+    ).format(
+        move=sql.Literal(move),
+        source=sql.Literal(mapping.source),
+        name=sql.Literal(mapping.table),
+        week=sql.Literal(week),
+        columns=sql.Literal([name for name, _ in table.columns]),
+        rows=rows,
+    )
+    return connection.execute(query).rowcount
+
+
+def refuse_lost_columns(mapping: TableMapping, table: TargetTable, where: str) -> None:
+    """Raise `TargetError` where mapped columns are gone: made anew, empty, they can be filled."""
+    there = {name for name, _ in table.columns}
+    gone = [c for c in mapping.columns if c.target not in there]
+    if not gone:
+        return
+    added = sql.SQL(", ").join(
+        sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(c.target), raw(c.type.sql)) for c in gone
+    )
+    statement = sql.SQL("ALTER TABLE {} {}").format(table_name(mapping), added)
+    raise TargetError(
+        what=f"columns are gone: {', '.join(c.target for c in gone)}",
+        where=where,
+        expected="the columns of the sealed mapping; nothing was changed",
+        hint=f"`{statement.as_string(None)}`, then repair again, which fills them",
+    )
