@@ -6,7 +6,7 @@ must do: go on, or stop, and for which reasons.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from migration_assets.errors import (
@@ -15,6 +15,7 @@ from migration_assets.errors import (
     HoldError,
     MigrationError,
     ProofError,
+    RollbackError,
     SettingsError,
     StateError,
     TargetError,
@@ -22,9 +23,8 @@ from migration_assets.errors import (
 )
 from migration_assets_tests.lives.shapes import Content, Kind, Rows
 
-HELD, DRIFT, HOPELESS, LIMIT, FOREIGN, QUARANTINE, NO_CUT = (
-    *("held", "drift", "hopeless", "limit", "foreign", "quarantine", "no cut"),
-)
+HELD, DRIFT, HOPELESS, LIMIT = "held", "drift", "hopeless", "limit"
+FOREIGN, QUARANTINE, NO_CUT, FIRST = "foreign", "quarantine", "no cut", "nothing before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +46,30 @@ def head_of(week: date, content: Content, as_text: Iterable[str]) -> Head:
     return Head(week=week, content=content, as_text=texts, fitting=fitting, unfit=unfit)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A move that was committed: its entry, where it led, and the entries that stood after it."""
+
+    entry: int
+    kind: str
+    head: Head
+    path: tuple[int, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Table:
     """What is known of a table on the target."""
 
-    head: Head | None = None
-    entries: int = 0
+    moves: list[Move] = field(default_factory=list)
     target: Rows = field(default_factory=Rows)
     quarantine: Rows = field(default_factory=Rows)
     held: bool = False
     displaced: int = 0
+
+    @property
+    def head(self) -> Head | None:
+        """Where it stands."""
+        return self.moves[-1].head if self.moves else None
 
     @property
     def clean(self) -> bool:
@@ -67,11 +81,16 @@ class Table:
         """Whether the target holds what the last move left."""
         return self.head is None or self.target == self.head.fitting
 
-    def stand(self, head: Head) -> None:
-        """Stand at a head: an entry more, and nothing but the cut's own rows."""
-        self.head = head
-        self.entries += 1
+    def stand(self, forecast: "Forecast", entry: int) -> None:
+        """Stand where a move led: an entry more, and nothing but the cut's own rows."""
+        head = forecast.go
+        assert head is not None
+        path = self.moves[-1].path if self.moves else ()
+        path = (*path, entry) if forecast.path is None else forecast.path
+        self.displaced += self.foreign()
+        self.moves.append(Move(entry=entry, kind=forecast.kind, head=head, path=path))
         self.target, self.quarantine = Rows(head.fitting), Rows(head.unfit)
+        self.held = self.held or forecast.kind == "rollback"
 
     def foreign(self) -> int:
         """Count the rows on the target that the head doesn't have."""
@@ -80,9 +99,15 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What a move must do: stop for one of `stops`, or may for one of `doubts`, else `go`."""
+    """What a move must do: stop for one of `stops`, or may for one of `doubts`, else `go`.
+
+    `path` are the entries that stand after a rollback.
+    """
 
     go: Head | None = None
+    kind: str = "load"
+    path: tuple[int, ...] | None = None
+    nothing: bool = False
     covered: bool = False
     stops: frozenset[str] = frozenset()
     doubts: frozenset[str] = frozenset()
@@ -109,6 +134,8 @@ def reason_of(error: MigrationError) -> str:  # noqa: PLR0911 - one line a reaso
             return FOREIGN
         case StateError():
             return NO_CUT
+        case RollbackError():
+            return FIRST
         case TransientError():
             return "transient"
     return str(error)
@@ -170,6 +197,50 @@ def forecast(
             stops.remove(QUARANTINE)
             doubts.add(QUARANTINE)
     return Forecast(go=cut, stops=frozenset(stops), doubts=frozenset(doubts))
+
+
+def back_to(table: Table, *, week: date | None, entry: int | None) -> Forecast:
+    """Say where a rollback must lead: to before a week, or to before an entry."""
+    moves = {move.entry: move for move in table.moves}
+    if entry is not None and entry not in moves:
+        return Forecast(stops=frozenset({FIRST}))
+    if not table.moves or (week is not None and table.moves[-1].head.week < week):
+        return Forecast(nothing=True)
+    now = table.moves[-1].path
+    earlier = (
+        [number for number in now if moves[number].head.week < week]
+        if week is not None
+        else [number for number in moves if entry is not None and number < entry]
+    )
+    if not earlier:
+        return Forecast(stops=frozenset({FIRST}))
+    to = moves[earlier[-1]]
+    if to.path == now:
+        return Forecast(nothing=True)
+    return Forecast(go=to.head, kind="rollback", path=to.path)
+
+
+def rollback(
+    table: Table, *, week: date | None, entry: int | None, acknowledged: frozenset[str]
+) -> Forecast:
+    """Say what a rollback must do: it stops for somebody else's rows, as every move."""
+    found = back_to(table, week=week, entry=entry)
+    head = table.head
+    if found.go is None or head is None or acknowledged & {"foreign_writes", "all"}:
+        return found
+    stops = set() if table.rows_clean else {FOREIGN}
+    doubts: set[str] = set()
+    if not table.clean and _columns(head) == _columns(found.go):
+        of_quarantine = _of_quarantine(table, head, found.go)
+        (doubts if _may_widen(found.go) else stops).update(of_quarantine)
+    return replace(found, stops=frozenset(stops), doubts=frozenset(doubts))
+
+
+def repair(table: Table) -> Forecast:
+    """Say what a repair must do: put right what differs, also on hold."""
+    if table.head is None:
+        return Forecast(nothing=True)
+    return Forecast(go=table.head, kind="repair", covered=table.clean)
 
 
 def _of_quarantine(table: Table, head: Head, cut: Head) -> set[str]:

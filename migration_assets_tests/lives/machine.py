@@ -7,6 +7,7 @@ have to be what the model says; the pipeline's own verification has to agree.
 """
 
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from migration_assets import holds, standing, step
+from migration_assets import holds, standing, step, undo
+from migration_assets import repair as repairs
 from migration_assets.errors import MigrationError, TransientError
 from migration_assets.findings import Moved, Outcome
 from migration_assets.step import Migration
@@ -32,6 +34,8 @@ from migration_assets_tests.lives.expected import (
     head_of,
     reason_of,
     renamed,
+    repair,
+    rollback,
 )
 from migration_assets_tests.lives.figures import Figures
 from migration_assets_tests.lives.judge import Entry, Judge, leftover_files, reset
@@ -125,6 +129,7 @@ class Life(RuleBasedStateMachine):
             quarantine_rows=LIMIT,
             quarantine_share=0.0,
             connect_patience=5.0,
+            retry_patience=5.0,
             tables=tables,
         )
 
@@ -293,15 +298,14 @@ class Life(RuleBasedStateMachine):
     ) -> None:
         """Do a move and hold it against its forecast; a fault may break it off."""
         kind, stage = fault or ("", "")
-        if kind == "die" and not (self.deadly and die):
-            kind = "raise"
-        if kind == "die" and die and not expected.stops and not expected.doubts:
-            if die(stage) == -9:
+        if kind == "die" and self.deadly and die and not expected.stops | expected.doubts:
+            if die(stage) == -signal.SIGKILL:
                 self.figures.faults["process killed"] += 1
                 self.settle(name, expected, committed=stage == "committed")
             else:
                 self.settle(name, expected, committed=True)
             return
+        kind = "raise" if kind == "die" else kind
         fired: list[str] = []
 
         def at(reached: str) -> None:
@@ -340,8 +344,9 @@ class Life(RuleBasedStateMachine):
         """Hold what a move says of itself against its forecast."""
         table = self.tables[name]
         if moved is None:
-            assert table.head is None
+            assert expected.nothing
             return
+        assert not expected.nothing
         assert moved.outcome is (Outcome.COVERED if expected.covered else Outcome.LOADED)
         if expected.covered or expected.go is None:
             return
@@ -349,14 +354,14 @@ class Life(RuleBasedStateMachine):
         assert moved.proof.holds
         assert moved.proof.target_rows == expected.go.fitting.total()
         assert moved.proof.quarantined_rows == expected.go.unfit.total()
-        self.figures.moves["moved"] += 1
 
     def settle(self, name: str, expected: Forecast, *, committed: bool) -> None:
         """Tell the model what a move did."""
         self.touched.add(name)
         if committed and expected.go is not None and not expected.covered and not expected.stops:
-            self.tables[name].displaced += self.tables[name].foreign()
-            self.tables[name].stand(expected.go)
+            entry = [e.entry for e in self.judge.ledger() if e.table == name][-1]
+            self.tables[name].stand(expected, entry)
+            self.figures.moves[expected.kind] += 1
 
     @rule(pair=st.tuples(names, names), number=number)
     def carry_two(self, pair: tuple[str, str], number: int) -> None:
@@ -424,7 +429,7 @@ class Life(RuleBasedStateMachine):
         table = self.tables[name]
         head = table.head
         if head is None:
-            expected = Forecast()
+            expected = Forecast(nothing=True)
         else:
             again = head_of(head.week, head.content, self.as_text[name])
             expected = forecast(
@@ -443,6 +448,62 @@ class Life(RuleBasedStateMachine):
             return step.replay(migration, name, run="life", acknowledged=acknowledged, at=at)
 
         self.figures.steps["replay"] += 1
+        self.moved(name, expected, move, fault)
+
+    @rule(
+        name=names,
+        number=number,
+        by_entry=st.booleans(),
+        acknowledged=acknowledgements,
+        fault=faults,
+        released=st.booleans(),
+    )
+    def roll_back(
+        self,
+        name: str,
+        number: int,
+        acknowledged: frozenset[str],
+        fault: Fault,
+        *,
+        by_entry: bool,
+        released: bool,
+    ) -> None:
+        """Take a week back, or an entry, and everything after it; maybe let the table go on."""
+        table = self.tables[name]
+        entries = [move.entry for move in table.moves]
+        entry = [*entries, 10_000][-1 - number % (len(entries) + 1)] if by_entry else None
+        weeks = sorted({move.head.week for move in table.moves}) or [week(1)]
+        back = None if by_entry else weeks[-1 - number % len(weeks)]
+        expected = rollback(table, week=back, entry=entry, acknowledged=acknowledged)
+        migration = self.now()
+
+        def move(at: Callable[[str], None]) -> Moved | None:
+            return undo.rollback(
+                migration,
+                name,
+                week=back,
+                entry=entry,
+                run="life",
+                acknowledged=acknowledged,
+                by="life",
+                at=at,
+            )
+
+        self.figures.steps["rollback"] += 1
+        self.moved(name, expected, move, fault)
+        if released and table.held:
+            self.let_go(name)
+
+    @rule(name=names, fault=faults)
+    def repair(self, name: str, fault: Fault) -> None:
+        """Put right what somebody else wrote."""
+        expected = repair(self.tables[name])
+        migration = self.now()
+
+        def move(at: Callable[[str], None]) -> Moved | None:
+            return repairs.repair(migration, name, run="life", at=at)
+
+        self.figures.steps["repair"] += 1
         self.moved(name, expected, move, fault)
 
     def take_as_text(self, name: str, number: int) -> None:
@@ -565,9 +626,10 @@ class Life(RuleBasedStateMachine):
         self.ledger = found
         for name, table in self.tables.items():
             mine = [entry for entry in found if entry.table == name]
-            assert len(mine) == table.entries, (name, mine, table.entries)
-            if table.head is not None:
-                assert mine[-1].week == table.head.week.isoformat()
+            told = [(move.entry, move.head.week.isoformat()) for move in table.moves]
+            assert [(entry.entry, entry.week) for entry in mine] == told
+            kinds = [entry.kind.replace("schema", "load") for entry in mine]
+            assert kinds == [move.kind for move in table.moves]
 
     def verify(self, name: str) -> None:
         """Let the pipeline prove a table: green where the model says so, and only there."""
