@@ -203,6 +203,7 @@ class Moved:
     """The result of one step: what it changed, and the proof it committed or is covered by.
 
     `round_trip` is None where nothing was moved; `changes` are those of a move between mappings.
+    `restored` counts displaced rows that a rollback put back.
     """
 
     outcome: Outcome
@@ -214,4 +215,5 @@ class Moved:
     updated: int = 0
     deleted: int = 0
     displaced: int = 0
+    restored: int = 0
     changes: tuple[str, ...] = ()

@@ -45,6 +45,7 @@ from migration_assets.target.connection import (
     require_writer,
     translated,
 )
+from migration_assets.target.displaced import DISPLACED_ROWS
 from migration_assets.target.move import Step, move
 from migration_assets.target.remap import Remapping
 from migration_assets.verify.digest import RowHasher
@@ -53,7 +54,7 @@ from migration_assets.verify.prove import stored_proof
 
 QUARANTINE_LIMIT = "quarantine_limit"
 EVERY_GUARD = "all"
-GUARDS = (FOREIGN_WRITES, QUARANTINE_LIMIT)
+GUARDS = (DISPLACED_ROWS, FOREIGN_WRITES, QUARANTINE_LIMIT)
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 

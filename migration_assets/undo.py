@@ -30,10 +30,11 @@ from migration_assets.step import (
     passes,
     session,
 )
-from migration_assets.target import ledger
+from migration_assets.target import exceptions, ledger
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.backwards import backwards
 from migration_assets.target.connection import Connection
+from migration_assets.target.displaced import DISPLACED_ROWS
 from migration_assets.target.move import Step, move
 from migration_assets.target.remap import Remapping
 from migration_assets.target.restoring import Restoring
@@ -61,7 +62,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A way back with what stands at its two ends, in the ledger and in the state folder."""
+    """A way back with what stands at its two ends, in the ledger and in the state folder.
+
+    `watched` are the key hashes of the table's exceptions.
+    """
 
     way: WayBack
     head: Head
@@ -69,6 +73,7 @@ class Route:
     table: SourceTable
     mapping: TableMapping
     remapping: Remapping | None
+    watched: frozenset[int]
 
     @property
     def standing(self) -> TableMapping:
@@ -148,6 +153,9 @@ def _route(migration: Migration, connection: Connection, asked: Asked) -> Route 
         table=table_in(cut, asked.table),
         mapping=mapping,
         remapping=remapping,
+        watched=frozenset(
+            row.key_hash for row in exceptions.accepted(connection, migration.source, asked.table)
+        ),
     )
 
 
@@ -219,13 +227,18 @@ def _prepared(
             mapping=route.mapping,
             head=route.head,
             delta=delta,
-            expected=expect(route.cut, route.table, route.mapping),
+            expected=expect(route.cut, route.table, route.mapping, route.watched),
             run=run,
             remapping=route.remapping,
             acknowledged=acknowledged,
             head_hashes=head_hashes(migration, route.standing, route.head) if displaces else None,
             show_keys=migration.settings.show_keys,
-            restoring=Restoring(to=route.way.to, taken=route.way.taken, by=by or who_says_so()),
+            restoring=Restoring(
+                to=route.way.to,
+                taken=route.way.taken,
+                by=by or who_says_so(),
+                leaves_rows=passes(acknowledged, DISPLACED_ROWS),
+            ),
             at=at,
         )
 

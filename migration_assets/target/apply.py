@@ -105,8 +105,9 @@ def displace(connection: Connection, mapping: TableMapping, move: str, week: obj
     """
     # Values as literals: with parameters, psycopg would take a `%` in a name for a placeholder.
     query = sql.SQL(
-        "INSERT INTO migration.displaced (move, source, table_name, week, target_row)"
-        " SELECT {move}, {source}, {name}, {week}, found.kept FROM"
+        "INSERT INTO migration.displaced"
+        " (move, source, table_name, week, target_row, column_names)"
+        " SELECT {move}, {source}, {name}, {week}, found.kept, {columns} FROM"
         " (SELECT (t.*)::text AS kept, {row_hash} AS hash,"
         " row_number() OVER (PARTITION BY {row_hash} ORDER BY t.tableoid, t.ctid) AS copy"
         " FROM {table} AS t) AS found"
@@ -117,11 +118,20 @@ def displace(connection: Connection, mapping: TableMapping, move: str, week: obj
         source=sql.Literal(mapping.source),
         name=sql.Literal(mapping.table),
         week=sql.Literal(week),
+        columns=column_names(mapping),
         table=table_name(mapping),
         head=HEAD_ROWS,
         row_hash=digest_sql.row_hash(mapping, "t"),
     )
     return connection.execute(query).rowcount
+
+
+def column_names(mapping: TableMapping) -> sql.Composed:
+    """Return the expression of a table's columns in the order of its row type."""
+    return sql.SQL(
+        "(SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute"
+        " WHERE attrelid = {}::regclass AND attnum > 0 AND NOT attisdropped)"
+    ).format(sql.Literal(table_name(mapping).as_string(None)))
 
 
 def apply(

@@ -52,6 +52,7 @@ from migration_assets.target import (
     staging,
     way_out,
 )
+from migration_assets.target import displaced as displaced_rows
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -62,9 +63,9 @@ from migration_assets.target.connection import (
 from migration_assets.target.identity import restart_identity
 from migration_assets.target.making import as_taken, differing_columns, make_indexes, make_table
 from migration_assets.target.present import HINT, read_present
-from migration_assets.target.restoring import Restoring, put_on_hold
 from migration_assets.target.repairing import Repairing, stage_extras
 from migration_assets.target.repairing import displace as displace_staged
+from migration_assets.target.restoring import Restoring, put_on_hold
 from migration_assets.target.sqlstate import translate
 from migration_assets.target.writing import Applied
 from migration_assets.verify.digest import combine
@@ -129,8 +130,8 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         head = ledger.head(connection, step.mapping.source, step.mapping.table)
         if (head and head.entry) != (step.head and step.head.entry):
             return None
-        # Under the lock that `hold` takes too: one that was set while this was prepared wins.
-        if step.repairing is None and step.restoring is None:
+        if step.restoring is None and step.repairing is None:
+            # Under the lock that `hold` takes too: one that was set while this was prepared wins.
             ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
         statements: Sequence[str] = ()
         displaced = 0
@@ -162,6 +163,12 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         step.at("proved")
         read_back = _read_back(connection, step, proof)
         step.at("read_back")
+        restored = 0
+        if step.restoring is not None:
+            restored = _put_displaced_back(connection, step, step.restoring, proof)
+            if restored:
+                proof, digest = _prove(connection, step, applied)
+            step.at("restored")
         ledger.seal(connection, step.mapping)
         entry = ledger.write(
             connection,
@@ -191,8 +198,33 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         updated=applied.updated,
         deleted=applied.deleted,
         displaced=displaced,
+        restored=restored,
         changes=step.remapping.changes if step.remapping else (),
     )
+
+
+def _put_displaced_back(
+    connection: Connection, step: Step, restoring: Restoring, proof: Proof
+) -> int:
+    """Put back what the moves that are taken back had displaced; return how many rows.
+
+    They are exceptions from then on: the cut doesn't have them so.
+    """
+    mapping = step.mapping
+    kept = {row.key_hash for row in proof.accepted}
+    done = displaced_rows.put_back(connection, mapping, restoring.taken, kept)
+    if done.left and not restoring.leaves_rows:
+        displaced_rows.refuse_left(done.left, step.where)
+    exceptions.accept(
+        connection,
+        mapping,
+        done.rows,
+        origin=exceptions.RESTORED,
+        reason=f"put back on the way back to week {step.cut.week}",
+        by=restoring.by,
+    )
+    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    return done.count
 
 
 def lock_table(connection: Connection, source: str, table: str) -> None:
@@ -490,10 +522,10 @@ def _entry(
 
 
 def _kind(step: Step) -> str:
-    if step.repairing is not None:
-        return ledger.REPAIR
     if step.restoring is not None:
         return ledger.ROLLBACK
+    if step.repairing is not None:
+        return ledger.REPAIR
     return ledger.SCHEMA if step.remapping else ledger.LOAD
 
 

@@ -10,11 +10,15 @@ from migration_assets.target.connection import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restoring:
-    """Where a rollback leads, which moves it takes back, oldest first, and who says so."""
+    """Where a rollback leads, which moves it takes back, oldest first, and who says so.
+
+    With `leaves_rows`, displaced rows that don't fit the table any more stay where they are.
+    """
 
     to: HeadMove
     taken: Sequence[HeadMove]
     by: str
+    leaves_rows: bool = False
 
 
 def put_on_hold(

@@ -1,0 +1,233 @@
+"""What a move had displaced is put back when the move is taken back, and listed from then on."""
+
+import pytest
+
+from migration_assets import holds, undo
+from migration_assets.errors import GuardError
+from migration_assets.findings import Moved
+from migration_assets.step import Migration
+from migration_assets_tests.fixtures_migration import (
+    DISPLACE,
+    NOTHING,
+    MakeMigration,
+    assert_proved,
+    change,
+    load_week,
+    run_week,
+    snapshot,
+    target_rows,
+    week,
+    write_on_target,
+)
+
+STOCK = """
+CREATE TABLE stock (id INTEGER PRIMARY KEY, article TEXT, amount INTEGER);
+INSERT INTO stock VALUES (1, 'pen', 10), (2, 'ink', 20), (3, 'cup', 30), (4, 'jar', 40);
+"""
+UNIQUE = STOCK.replace("article TEXT", "article TEXT UNIQUE")
+KEYLESS = STOCK.replace(" PRIMARY KEY", "")
+WEEK = ("UPDATE stock SET amount = 11 WHERE id = 1", "DELETE FROM stock WHERE id = 4")
+ROWS = "SELECT id, article, amount FROM stock ORDER BY 1, 2, 3"
+
+
+def displaced(migration: Migration) -> list[str]:
+    """Return the rows that were displaced and were not put back."""
+    return [r for (r,) in target_rows(migration, "SELECT target_row FROM migration.displaced")]
+
+
+def exceptions(migration: Migration) -> list[tuple[object, ...]]:
+    """Return the exceptions that have not lapsed."""
+    query = (
+        "SELECT key, source_hash IS NULL, target_hash IS NULL, columns, origin"
+        " FROM migration.exception WHERE lapsed_at IS NULL ORDER BY key"
+    )
+    return target_rows(migration, query)
+
+
+def overwritten(migration: Migration, *foreign: str) -> Migration:
+    """Load week 1, let somebody else write, and load week 2 over it."""
+    load_week(migration, 1)
+    write_on_target(migration, *foreign)
+    change(migration, *WEEK)
+    load_week(migration, 2, acknowledged=DISPLACE)
+    return migration
+
+
+def back(migration: Migration, number: int = 2, *, acknowledged: frozenset[str] = NOTHING) -> Moved:
+    """Take a week back."""
+    moved = undo.rollback(
+        migration, "stock", week=week(number), run="test", acknowledged=acknowledged
+    )
+    assert moved is not None
+    return moved
+
+
+@pytest.mark.parametrize("schema", [STOCK, UNIQUE], ids=["one unique index", "another"])
+def test_displaced_rows_stand_as_somebody_else_had_written_them(
+    make_migration: MakeMigration, schema: str
+) -> None:
+    """Changed rows, an added one; each is an exception, so that later checks pass and list it."""
+    migration = make_migration(schema)
+    overwritten(
+        migration,
+        "UPDATE stock SET amount = 99 WHERE id = 1",
+        "UPDATE stock SET article = 'x' WHERE id = 2",
+        "UPDATE stock SET article = 'ink' WHERE id = 3",
+        "INSERT INTO stock VALUES (50, 'hat', 5)",
+    )
+    moved = back(migration)
+    assert moved.restored == 4
+    assert target_rows(migration, ROWS) == [
+        (1, "pen", 99),
+        (2, "x", 20),
+        (3, "ink", 30),
+        (4, "jar", 40),
+        (50, "hat", 5),
+    ]
+    assert exceptions(migration) == [
+        ("id=1", False, False, ["amount"], "restored"),
+        ("id=2", False, False, ["article"], "restored"),
+        ("id=3", False, False, ["article"], "restored"),
+        ("id=50", True, False, [], "restored"),
+    ]
+    assert displaced(migration) == []
+    assert_proved(migration, "stock")
+    assert target_rows(
+        migration, "SELECT target_rows FROM migration.ledger ORDER BY entry DESC LIMIT 1"
+    ) == [(5,)]
+
+
+def test_a_row_changed_once_more_is_no_exception_any_longer(make_migration: MakeMigration) -> None:
+    """It was put back as it stood, no further."""
+    migration = overwritten(make_migration(STOCK), "UPDATE stock SET amount = 99 WHERE id = 2")
+    back(migration)
+    write_on_target(migration, "UPDATE stock SET amount = 98 WHERE id = 2")
+    with pytest.raises(AssertionError, match="id=2"):
+        assert_proved(migration, "stock")
+
+
+def test_copies_of_rows_without_a_key_are_put_back(make_migration: MakeMigration) -> None:
+    """As many as were displaced, beside the cut's."""
+    migration = overwritten(
+        make_migration(KEYLESS),
+        "INSERT INTO stock VALUES (2, 'ink', 20), (2, 'ink', 20), (7, 'hat', 1)",
+    )
+    assert back(migration).restored == 3
+    assert target_rows(migration, ROWS) == [
+        (1, "pen", 10),
+        *[(2, "ink", 20)] * 3,
+        (3, "cup", 30),
+        (4, "jar", 40),
+        (7, "hat", 1),
+    ]
+    assert_proved(migration, "stock")
+
+
+def test_the_first_row_of_a_key_is_put_back_and_the_later_ones_stay_displaced(
+    make_migration: MakeMigration,
+) -> None:
+    """How it stood before the first move that is taken back."""
+    migration = overwritten(make_migration(STOCK), "UPDATE stock SET amount = 99 WHERE id = 2")
+    write_on_target(migration, "UPDATE stock SET amount = 98 WHERE id IN (2, 3)")
+    change(migration, "UPDATE stock SET amount = 12 WHERE id = 1")
+    load_week(migration, 3, acknowledged=DISPLACE)
+    assert back(migration).restored == 2
+    assert target_rows(migration, ROWS)[1:3] == [(2, "ink", 99), (3, "cup", 98)]
+    assert displaced(migration) == ["(2,ink,98)"]
+    assert_proved(migration, "stock")
+
+
+def test_only_what_the_moves_taken_back_had_displaced_is_put_back(
+    make_migration: MakeMigration,
+) -> None:
+    """What an earlier week replaced stays replaced."""
+    migration = overwritten(make_migration(STOCK), "UPDATE stock SET amount = 99 WHERE id = 2")
+    change(migration, "UPDATE stock SET amount = 12 WHERE id = 1")
+    load_week(migration, 3)
+    assert back(migration, 3).restored == 0
+    assert target_rows(migration, ROWS)[1] == (2, "ink", 20)
+    assert displaced(migration) == ["(2,ink,99)"]
+
+
+def test_the_week_stops_for_what_was_put_back_when_it_comes_again(
+    make_migration: MakeMigration,
+) -> None:
+    """As it did the first time; nothing of it is lost by loading over it once more."""
+    migration = overwritten(make_migration(STOCK), "UPDATE stock SET amount = 99 WHERE id = 1")
+    back(migration)
+    holds.release(migration, "stock")
+    assert isinstance(run_week(migration, 2)["stock"], GuardError)
+
+
+@pytest.mark.parametrize("columns", ["known", "not known"])
+def test_a_row_of_other_columns_stops_the_way_back_until_it_may_stay(
+    make_migration: MakeMigration, columns: str
+) -> None:
+    """Nothing of it is guessed; acknowledged, it stays displaced."""
+    migration = make_migration(STOCK)
+    load_week(migration, 1)
+    change(migration, "ALTER TABLE stock ADD COLUMN note TEXT")
+    load_week(migration, 2)
+    write_on_target(migration, "UPDATE stock SET note = 'theirs' WHERE id = 2")
+    change(migration, "UPDATE stock SET amount = 11 WHERE id = 1")
+    load_week(migration, 3, acknowledged=DISPLACE)
+    if columns == "not known":
+        write_on_target(migration, "UPDATE migration.displaced SET column_names = NULL")
+    before = snapshot(migration)
+    with pytest.raises(GuardError, match="displaced rows can't be put back: 1 rows") as error:
+        back(migration)
+    assert "theirs" not in str(error.value)
+    assert snapshot(migration) == before
+    moved = back(migration, acknowledged=frozenset({"displaced_rows"}))
+    assert moved.restored == 0
+    assert displaced(migration) == ["(2,ink,20,theirs)"]
+    assert_proved(migration, "stock")
+
+
+def test_rows_displaced_before_their_columns_were_noted_are_put_back(
+    make_migration: MakeMigration,
+) -> None:
+    """The table's own columns are taken, where they parse."""
+    migration = overwritten(make_migration(STOCK), "UPDATE stock SET amount = 99 WHERE id = 2")
+    write_on_target(migration, "UPDATE migration.displaced SET column_names = NULL")
+    assert back(migration).restored == 1
+    assert target_rows(migration, ROWS)[1] == (2, "ink", 99)
+
+
+def test_a_row_that_a_unique_index_refuses_stops_the_way_back(
+    make_migration: MakeMigration,
+) -> None:
+    """The index is named; its values aren't."""
+    migration = overwritten(
+        make_migration(UNIQUE),
+        "DELETE FROM stock WHERE id = 3",
+        "INSERT INTO stock VALUES (50, 'cup', 5)",
+    )
+    before = snapshot(migration)
+    with pytest.raises(GuardError, match=r"UniqueViolation \(.*article") as error:
+        back(migration)
+    assert "50" not in str(error.value)
+    assert snapshot(migration) == before
+
+
+def test_a_column_of_the_target_s_own_is_put_back_with_its_row(
+    make_migration: MakeMigration,
+) -> None:
+    """The whole row, as it stood."""
+    migration = make_migration(STOCK)
+    load_week(migration, 1)
+    write_on_target(
+        migration,
+        "ALTER TABLE stock ADD ours text, ADD twice bigint GENERATED ALWAYS AS (amount * 2) STORED",
+        "UPDATE stock SET ours = 'x', amount = 99 WHERE id = 2",
+        "INSERT INTO stock VALUES (50, 'hat', 5, 'y')",
+    )
+    change(migration, *WEEK)
+    load_week(migration, 2, acknowledged=DISPLACE)
+    write_on_target(migration, "ALTER TABLE stock ADD later int DEFAULT 7")
+    back(migration)
+    rows = target_rows(
+        migration, "SELECT id, amount, ours, twice, later FROM stock WHERE ours <> '' ORDER BY 1"
+    )
+    assert rows == [(2, 99, "x", 198, 7), (50, 5, "y", 10, 7)]
+    assert_proved(migration, "stock")
