@@ -54,6 +54,7 @@ class Move:
     kind: str
     head: Head
     path: tuple[int, ...]
+    displaced: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,8 +88,10 @@ class Table:
         assert head is not None
         path = self.moves[-1].path if self.moves else ()
         path = (*path, entry) if forecast.path is None else forecast.path
-        self.displaced += self.foreign()
-        self.moves.append(Move(entry=entry, kind=forecast.kind, head=head, path=path))
+        displaced = self.foreign()
+        self.displaced += displaced
+        move = Move(entry=entry, kind=forecast.kind, head=head, path=path, displaced=displaced)
+        self.moves.append(move)
         self.target, self.quarantine = Rows(head.fitting), Rows(head.unfit)
         self.held = self.held or forecast.kind == "rollback"
 

@@ -155,13 +155,15 @@ class Life(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------ the source
 
-    @initialize(first=st.lists(changes, min_size=12, max_size=24))
-    def found(self, first: list[Any]) -> None:
-        """Let the application have lived for a while."""
+    @initialize(first=st.lists(changes, min_size=12, max_size=24), begun=st.booleans())
+    def found(self, first: list[Any], *, begun: bool) -> None:
+        """Let the application have lived for a while, and mostly a first week be carried."""
         for name in NAMES:
             for row in range(3):
                 self.application.insert(name, [row, row + 1, row, row + 2, row], odd=False)
         self.live(first)
+        if begun:
+            self.run_week(1, first[:4], [(False, None)] * len(NAMES))
 
     @rule(some=st.lists(changes, min_size=1, max_size=6))
     def live(self, some: list[Any]) -> None:
@@ -475,6 +477,8 @@ class Life(RuleBasedStateMachine):
         weeks = sorted({move.head.week for move in table.moves}) or [week(1)]
         back = None if by_entry else weeks[-1 - number % len(weeks)]
         expected = rollback(table, week=back, entry=entry, acknowledged=acknowledged)
+        if any(move.displaced for move in table.moves):
+            return
         migration = self.now()
 
         def move(at: Callable[[str], None]) -> Moved | None:
