@@ -37,12 +37,12 @@ demo: $(INSTALLED) ## Migrate a made-up business, or SOURCE=file.db, and show it
 	@$(BIN)/migration-assets demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(filter 0,$(UI)),--no-ui)
 
 test: $(INSTALLED) ## Run all tests but the system's in random order, with branch coverage
-	@$(BIN)/python -m pytest --ignore=$(SYSTEM) --cov --cov-branch --cov-report=term
+	@$(BIN)/python -m pytest -n 2 --ignore=$(SYSTEM) --cov --cov-branch --cov-report=term
 
 # The second time what depends on the server runs on an older PostgreSQL.
 test-system: $(INSTALLED) ## Test with a browser, TLS, nginx, PostgreSQL 15 (Debian packages: see README.md)
 	@$(BIN)/python -m pytest $(SYSTEM)
-	@$(BIN)/python -m pytest --postgres=15 $(ON_OLDER)
+	@$(BIN)/python -m pytest -n 2 --postgres=15 $(ON_OLDER)
 
 lint: $(INSTALLED) ## Check style, format, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -67,7 +67,7 @@ lock: ## Pin what pyproject.toml asks for in requirements.lock (needs uv)
 	@command -v uv >/dev/null || { echo "uv is needed: https://docs.astral.sh/uv" >&2; exit 1; }
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-strip-extras --no-annotate --no-header \
-	  --group dev pyproject.toml -o requirements.lock
+	  --group dev --extra aws pyproject.toml -o requirements.lock
 
 clean: ## Remove .venv, builds and caches; data in .migration stay
 	@rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
