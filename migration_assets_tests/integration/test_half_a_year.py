@@ -7,8 +7,9 @@ from migration_assets import step
 from migration_assets.findings import Outcome
 from migration_assets_tests.fixtures_migration import assert_equal, week
 from migration_assets_tests.lives.figures import Figures
-from migration_assets_tests.lives.machine import NOTHING, Fault, Life
+from migration_assets_tests.lives.machine import Life
 from migration_assets_tests.lives.shapes import NAMES
+from migration_assets_tests.lives.watched import NEWEST, NOTHING, Fault
 
 WEEKS: Final = 26
 EVERYTHING: Final = frozenset({"all"})
@@ -48,7 +49,7 @@ class HalfAYear:
     ) -> None:
         """Carry tables to the week."""
         for name in tables:
-            self.life.carry(name, 40, acknowledged, fault, told=True)
+            self.life.carry(name, NEWEST, acknowledged, fault, told=True)
 
     def others(self, *without: str) -> None:
         """Carry the other tables."""
@@ -62,13 +63,13 @@ class HalfAYear:
         self.others()
 
     def killed_first_load(self) -> None:
-        """The process of a first load is killed; it is run again."""
+        """Kill the process of a first load; it is run again."""
         self.cut()
         self.carry("stock", fault=("die", "applied"))
         self.others()
 
     def skipped(self) -> None:
-        """A table is left out."""
+        """Leave a table out."""
         self.cut()
         self.others("customer")
 
@@ -76,7 +77,7 @@ class HalfAYear:
         """Nobody runs anything; the week folds into the next one."""
 
     def failed(self) -> None:
-        """Three steps are broken off, each in another way, and stay red."""
+        """Break three steps off, each in another way; they stay red."""
         self.cut()
         self.carry("stock", fault=("kill", "written"))
         self.carry("event", fault=("raise", "staged"))
@@ -84,30 +85,30 @@ class HalfAYear:
         self.others("stock", "event", "label")
 
     def unknown_end(self) -> None:
-        """A step is broken off when it has committed."""
+        """Kill a step when it has committed."""
         self.cut()
         self.carry("invoice", fault=("die", "committed"))
         self.others("invoice")
 
     def column_added(self) -> None:
-        """A release adds a column, and one more the week after."""
+        """Let a release add columns."""
         self.life.release("invoice", "add", 0)
         self.life.release("event", "add", 2)
         self.plain()
 
     def column_renamed(self) -> None:
-        """A release renames columns."""
+        """Let a release rename columns."""
         self.life.release("customer", "rename", 0)
         self.life.release("label", "rename", 0)
         self.plain()
 
     def column_dropped(self) -> None:
-        """A release drops a column."""
+        """Let a release drop a column."""
         self.life.release("invoice", "drop", 0)
         self.plain()
 
     def misfits(self) -> None:
-        """Rows come that don't fit."""
+        """Let rows come that don't fit."""
         self.life.live(
             [
                 ("update", "label", (0, 1, 0), True),
@@ -118,7 +119,7 @@ class HalfAYear:
         self.plain()
 
     def mended(self) -> None:
-        """They are mended at the source."""
+        """Mend them at the source."""
         self.life.application.mend()
         self.plain()
 
@@ -154,39 +155,39 @@ class HalfAYear:
         self.plain()
 
     def rolled_back(self) -> None:
-        """A week is taken back, the table stays on hold until it is released, and catches up."""
+        """Take a week back; the table stays on hold until it is released, and catches up."""
         self.plain()
-        self.life.roll_back(
-            "invoice", 0, NOTHING, None, by_entry=False, released=False
-        )
+        self.life.roll_back("invoice", 0, NOTHING, None, by_entry=False, released=False)
         self.carry("invoice")
         self.life.let_go("invoice")
 
     def rollback_taken_back(self) -> None:
-        """A rollback is broken off, done, and taken back itself."""
+        """Break a rollback off, do it, and take it back itself."""
         self.plain()
-        self.life.roll_back("invoice", 0, NOTHING, ("kill", "applied"), by_entry=False, released=False)
+        self.life.roll_back(
+            "invoice", 0, NOTHING, ("kill", "applied"), by_entry=False, released=False
+        )
         self.life.roll_back("invoice", 0, NOTHING, None, by_entry=False, released=False)
         self.life.roll_back("invoice", 1, NOTHING, None, by_entry=True, released=True)
 
     def held(self) -> None:
-        """A table is put on hold."""
+        """Put a table on hold."""
         self.life.hold("label")
         self.plain()
 
     def released(self) -> None:
-        """It is released."""
+        """Release it."""
         self.life.let_go("label")
         self.plain()
 
     def restored(self) -> None:
-        """An older copy of the source is restored, and somebody says that this is meant."""
+        """Restore an older copy of the source; somebody says that this is meant."""
         self.life.application.restore("older")
         self.cut()
         self.carry(*NAMES, acknowledged=EVERYTHING)
 
     def made_text(self) -> None:
-        """The settings let a column become text: quarantined rows go in without a new cut."""
+        """Let the settings make a column text: quarantined rows go in without a new cut."""
         self.life.take_as_text("event", 0)
         self.life.replay("event", NOTHING, None)
         self.plain()
@@ -199,14 +200,14 @@ class HalfAYear:
         self.others()
 
     def damaged(self) -> None:
-        """A stored delta is damaged before it is loaded."""
+        """Damage a stored delta before it is loaded."""
         self.cut()
         self.life.make_delta("customer", 0, told=True)
         self.life.damage_delta("customer", -1)
         self.others()
 
     def emptied(self) -> None:
-        """The application empties a table, which somebody acknowledges."""
+        """Let the application empty a table, which somebody acknowledges."""
         self.life.application.empty("invoice")
         self.cut()
         self.carry("invoice", acknowledged=EVERYTHING)

@@ -181,25 +181,29 @@ def forecast(
     changed = head is not None and _columns(head) != _columns(cut)
     if replay and not changed:
         return Forecast(covered=True)
-    stops: set[str] = set()
-    doubts: set[str] = set()
-    if not told and renamed(head, cut.content):
-        doubts.add(DRIFT)
-    if cut.content.hopeless(cut.as_text):
-        doubts.add(HOPELESS)
-        if head is None:
-            stops.add(HOPELESS)
-    if cut.unfit.total() > limit and not acknowledged & {"quarantine_limit", "all"}:
-        stops.add(LIMIT)
+    stops, doubts = _of_cut(table, cut, limit=limit, acknowledged=acknowledged, told=told)
     displacing = bool(acknowledged & {"foreign_writes", "all"})
     if not table.rows_clean and not displacing:
         stops.add(FOREIGN)
     if head is not None and not table.clean and not (changed or displacing):
-        stops |= _of_quarantine(table, head, cut)
-        if QUARANTINE in stops and (whole or _may_widen(cut)):
-            stops.remove(QUARANTINE)
-            doubts.add(QUARANTINE)
+        unsure = whole or _may_widen(cut)
+        (doubts if unsure else stops).update(_of_quarantine(table, head, cut))
     return Forecast(go=cut, stops=frozenset(stops), doubts=frozenset(doubts))
+
+
+def _of_cut(
+    table: Table, cut: Head, *, limit: int, acknowledged: frozenset[str], told: bool
+) -> tuple[set[str], set[str]]:
+    """Say for what of the cut itself a move must stop, and for what it may."""
+    stops: set[str] = set()
+    doubts: set[str] = set()
+    if not told and renamed(table.head, cut.content):
+        doubts.add(DRIFT)
+    if cut.content.hopeless(cut.as_text):
+        (stops if table.head is None else doubts).add(HOPELESS)
+    if cut.unfit.total() > limit and not acknowledged & {"quarantine_limit", "all"}:
+        stops.add(LIMIT)
+    return stops, doubts
 
 
 def back_to(table: Table, *, week: date | None, entry: int | None) -> Forecast:

@@ -16,4 +16,5 @@ class Figures:
     foreign_writes: int = 0
     source_changes: int = 0
     rows_compared: int = 0
+    rows_lost: int = 0
     proofs: Counter[str] = field(default_factory=Counter)

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -15,7 +15,11 @@ from migration_assets_tests.lives.shapes import Column, Kind, Row, Rows, Value
 Session = psycopg.Connection[tuple[Any, ...]]
 
 _NUMERIC: Final = (Kind.INTEGER, Kind.WIDE)
-_FETCHED: Final = {Kind.DATE: "text", Kind.REAL: "double precision", Kind.BLOB: "bytea"}
+_FETCHED: Final[dict[Kind, LiteralString]] = {
+    Kind.DATE: "text",
+    Kind.REAL: "double precision",
+    Kind.BLOB: "bytea",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
