@@ -105,5 +105,9 @@ class RollbackError(TerminalError):
     """There is no way back to where a table is asked to go."""
 
 
+class ForeignWriteError(GuardError):
+    """Somebody else changed rows on the target since the table's last move."""
+
+
 class ProofError(TerminalError):
     """Source and target are not equal; nothing was committed."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -38,11 +38,47 @@ class DifferingRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignWrite:
+    """A statement of somebody else's on one of our tables, as the write guard noted it."""
+
+    op: str
+    rows: int
+    role: str
+    application: str
+    client: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """Where the differences of a table come from.
+
+    `foreign`: somebody else wrote on the target. `load`: the cut says something else than when the
+    head was proved. `quarantine`: somebody else changed the table's quarantine. `lapsed` exceptions
+    no longer say what stands. `writes` are those since the head that the write guard noted, if it
+    did at all (`writes_known`).
+    """
+
+    foreign: bool
+    load: bool
+    quarantine: bool
+    lapsed: int = 0
+    writes: tuple[ForeignWrite, ...] = ()
+    writes_known: bool = False
+
+    @property
+    def only_others(self) -> bool:
+        """Whether other people's writing explains everything that differs."""
+        return (self.foreign or self.quarantine) and not self.load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """Both sides of one table, counted and digested at one moment.
 
     `accepted` are the exceptions by which the source's side was adjusted, `lapsed` those that no
-    longer say what stands, so that their rows are compared like all others.
+    longer say what stands, so that their rows are compared like all others. `attribution` is known
+    of a table that was found to differ after its head was proved.
     """
 
     week: date
@@ -61,11 +97,34 @@ class Proof:
     differences: tuple[Difference, ...] = ()
     accepted: tuple[AcceptedRow, ...] = ()
     lapsed: tuple[AcceptedRow, ...] = ()
+    attribution: Attribution | None = None
 
     @property
     def holds(self) -> bool:
         """Whether every part of the proof holds."""
         return self.rows_equal and self.digest_equal and self.quarantine_equal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a repair would do to a table at its head.
+
+    `proof` is None where the table is `gone` from the target and would be made anew. `ending` are
+    exceptions that would end.
+    """
+
+    week: date
+    proof: Proof | None
+    insert: int = 0
+    update: int = 0
+    delete: int = 0
+    gone: bool = False
+    ending: tuple[AcceptedRow, ...] = ()
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is anything to put right."""
+        return self.gone or bool(self.ending) or (self.proof is not None and not self.proof.holds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +263,7 @@ class Moved:
 
     `round_trip` is None where nothing was moved; `changes` are those of a move between mappings.
     `restored` counts displaced rows that a rollback put back.
+    `notes` are what people should know, though nothing stopped for it.
     """
 
     outcome: Outcome
@@ -217,3 +277,18 @@ class Moved:
     displaced: int = 0
     restored: int = 0
     changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """Cuts and deltas that were removed, and cuts older than `keep_weeks` that stay, with reasons.
+
+    `freed` are bytes. `problem` says why nothing was removed this time.
+    """
+
+    cuts: tuple[str, ...] = ()
+    deltas: int = 0
+    freed: int = 0
+    kept: Mapping[str, str] = field(default_factory=dict[str, str])
+    problem: str = ""

@@ -427,7 +427,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """A stored delta: which cuts and mapping it belongs to, its counts, and its Parquet files."""
+    """A stored delta: which cuts and mapping it belongs to, its counts, and its Parquet files.
+
+    `rebuilt` says what was wrong with the one that it was made in place of.
+    """
 
     source: str
     table: str
@@ -447,6 +450,7 @@ class Delta:
     misfits_sha256: str
     op_column: str
     hash_column: str
+    rebuilt: str = ""
 
     @property
     def changes(self) -> int:

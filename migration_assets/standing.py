@@ -28,6 +28,7 @@ from migration_assets.findings import (
 )
 from migration_assets.mapping.evolution import Evolution
 from migration_assets.model import (
+    AcceptedRow,
     Cut,
     Head,
     Hold,
@@ -36,6 +37,7 @@ from migration_assets.model import (
     TableOverride,
 )
 from migration_assets.report.answers import TableProof
+from migration_assets.report.checks import exception_lines
 from migration_assets.report.status import Status, status
 from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import matches, select
@@ -46,7 +48,7 @@ from migration_assets.target import exceptions, ledger, quarantine
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.verify.expect import expect
 from migration_assets.verify.foreign_keys import check_foreign_keys
-from migration_assets.verify.prove import prove
+from migration_assets.verify.prove import attributed, prove
 from migration_assets.verify.round_trip import round_trip
 from migration_assets.verify.schema import columns_differ, compare_schema
 
@@ -102,13 +104,18 @@ def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date])
     entries: list[dict[str, Any]] = []
     attempts: list[dict[str, Any]] = []
     held: dict[str, Hold] = {}
+    known: dict[str, tuple[AcceptedRow, ...]] = {}
     where = f"target {migration.target.name}"
     with connect(migration.target) as connection, translated(where):
         if ledger.exists(connection):
             entries = ledger.entries(connection, migration.source)
             attempts = ledger.attempts(connection, migration.source)
             held = ledger.holds(connection, migration.source)
-    return status(tables=tables, weeks=weeks, entries=entries, attempts=attempts, holds=held)
+            known = exceptions.by_table(connection, migration.source)
+    found = status(tables=tables, weeks=weeks, entries=entries, attempts=attempts, holds=held)
+    show = migration.settings.show_keys
+    named = {t: exception_lines(rows, show_keys=show) for t, rows in known.items()}
+    return replace(found, exceptions={t: said for t, said in named.items() if t in found.cells})
 
 
 def holds(migration: Migration) -> dict[str, Hold]:
@@ -158,8 +165,16 @@ def verify(migration: Migration, table: str) -> Verified | None:
             with transaction(connection, _SNAPSHOT):
                 if _still(migration, connection, found):
                     known = exceptions.accepted(connection, migration.source, table)
-                    proof, _ = prove(
+                    proof, actual = prove(
                         connection, found.mapping, found.cut, found.shape, expected, accepted=known
+                    )
+                    proof = attributed(
+                        connection,
+                        found.head,
+                        proof,
+                        expected=expected,
+                        actual=actual,
+                        guarded=migration.settings.write_guard == "log",
                     )
                     inspection = _inspect(migration, connection, found, read_back=None)
                     return Verified(proof=proof, mapping=found.mapping, inspection=inspection)
@@ -280,8 +295,14 @@ def _drift(
 
 def _read_back(connection: Connection, found: _AtHead) -> RoundTrip:
     if not columns_differ(connection, found.mapping):
+        mapping = found.mapping
         return round_trip(
-            connection, found.mapping, found.cut, found.shape, target_rows=found.head.rows
+            connection,
+            mapping,
+            found.cut,
+            found.shape,
+            target_rows=found.head.rows,
+            accepted=exceptions.accepted(connection, mapping.source, mapping.table),
         )
     what = "nothing could be read back: the target's columns are not those of the mapping"
     return RoundTrip(

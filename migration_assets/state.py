@@ -2,7 +2,7 @@
 
 Keys are relative paths such as `cuts/main/2026-10-04/manifest.json`. What is published is complete
 and durable: it is written elsewhere, synced and renamed into place. The local folder is the one
-implementation now; another store has to offer the same eight methods.
+implementation now; another store has to offer the same nine methods.
 """
 
 import errno
@@ -58,14 +58,24 @@ class State(Protocol):
         """Lend an empty folder that is gone afterwards, after a crash too."""
         ...
 
+    def free(self) -> int | None:
+        """Return how many bytes may still be written; None where nobody can tell."""
+        ...
+
     @contextmanager
     def lock(
-        self, name: str, *, purpose: str = "", patience: float | None = None
+        self,
+        name: str,
+        *,
+        purpose: str = "",
+        patience: float | None = None,
+        shared: bool = False,
     ) -> Generator[Callable[[], None]]:
         """Hold a lock between processes; yields what tells those who wait that work goes on.
 
         Raises `StateBusyError` where another holds it for longer than `patience` seconds without
-        a sign of progress. `purpose` is what those who wait are told.
+        a sign of progress. `purpose` is what those who wait are told. Those who hold it `shared`
+        only keep out who wants it alone.
         """
         ...
 
@@ -178,19 +188,38 @@ class LocalState:
                 shutil.rmtree(stale.with_suffix(""), ignore_errors=True)
                 stale.unlink(missing_ok=True)
 
+    def free(self) -> int | None:
+        """Return how many bytes this user may still write where the folder lies, or will.
+
+        A quota that the file system doesn't tell of isn't counted.
+        """
+        folder = self.root.absolute()
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        with _accessible(there):
+            return shutil.disk_usage(there).free
+
     @contextmanager
     def lock(
-        self, name: str, *, purpose: str = "", patience: float | None = None
+        self,
+        name: str,
+        *,
+        purpose: str = "",
+        patience: float | None = None,
+        shared: bool = False,
     ) -> Generator[Callable[[], None]]:
         """Hold a lock between processes; yields what tells those who wait that work goes on.
 
         The lock dies with its process. Its file names who holds it, and is touched as a sign of
-        progress. Raises `StateBusyError` after `patience` seconds without one.
+        progress. Raises `StateBusyError` after `patience` seconds without one. Those who hold it
+        `shared` only keep out who wants it alone.
         """
         file = self._make(self.root / "locks") / name
         descriptor = _open_lock(file)
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
-            _wait(descriptor, self.patience if patience is None else patience, f"state {file}")
+            _wait(
+                descriptor, kind, self.patience if patience is None else patience, f"state {file}"
+            )
             _say(descriptor, purpose or name)
             yield lambda: os.utime(descriptor)
             os.ftruncate(descriptor, 0)
@@ -244,12 +273,12 @@ def _open_lock(path: Path) -> int:
         return os.open(path, os.O_CREAT | os.O_RDWR, _PRIVATE_FILE)
 
 
-def _wait(descriptor: int, patience: float, where: str) -> None:
+def _wait(descriptor: int, kind: int, patience: float, where: str) -> None:
     """Take the lock. flock has no form with a time limit, so it is tried again and again."""
     seen, deadline = os.fstat(descriptor).st_mtime_ns, monotonic() + patience
     while True:
         with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return
         touched = os.fstat(descriptor).st_mtime_ns
         if touched != seen:
@@ -296,6 +325,15 @@ def sha256_of(path: Path) -> str:
     """
     with _accessible(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_file(state: State, key: str) -> int:
+    """Remove a file; return the bytes that became free."""
+    path = state.path(key)
+    with _accessible(path):
+        size = path.stat().st_size if path.exists() else 0
+    state.remove(key)
+    return size
 
 
 def _sync(path: Path) -> None:

@@ -4,20 +4,22 @@ This is where source, mapping, target and verify meet; the assets and the comman
 functions and nothing deeper.
 """
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from migration_assets import guards
 from migration_assets.errors import (
-    GuardError,
     MigrationError,
     StateError,
     TargetUnavailableError,
 )
 from migration_assets.evolving import follow, refuse_unsafe
 from migration_assets.findings import Moved, Outcome
+from migration_assets.guards import passes
 from migration_assets.mapping.evolution import Evolution
 from migration_assets.mapping.names import asset_name
 from migration_assets.model import (
@@ -45,16 +47,14 @@ from migration_assets.target.connection import (
     require_writer,
     translated,
 )
-from migration_assets.target.displaced import DISPLACED_ROWS
+from migration_assets.target.exceptions import KEPT_ROWS
 from migration_assets.target.move import Step, move
 from migration_assets.target.remap import Remapping
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import stored_proof
 
-QUARANTINE_LIMIT = "quarantine_limit"
-EVERY_GUARD = "all"
-GUARDS = (DISPLACED_ROWS, FOREIGN_WRITES, QUARANTINE_LIMIT)
+_log = logging.getLogger(__name__)
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 
@@ -70,11 +70,6 @@ class Migration:
     def source(self) -> str:
         """The source's name."""
         return self.settings.source_name
-
-
-def passes(acknowledged: frozenset[str], guard: str) -> bool:
-    """Tell whether a run was told to let a guard pass."""
-    return guard in acknowledged or EVERY_GUARD in acknowledged
 
 
 def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = None) -> Cut:
@@ -111,8 +106,8 @@ def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -
 
 
 def _make_delta(migration: Migration, table: str, week: date) -> Delta:
-    cut = cut_for(migration, week)
     with alone(migration, table):
+        cut = cut_for(migration, week)
         with session(migration, table, week) as connection:
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
@@ -127,7 +122,8 @@ def _covered_delta(
     migration: Migration, connection: Connection, table: str, cut: Cut, head: Head
 ) -> Delta:
     stored = delta_files.find(migration.state, migration.source, table, cut.week)
-    if stored is not None and stored.cut == cut.id and _intact(stored):
+    damage = _damage(migration, table, cut)
+    if stored is not None and stored.cut == cut.id and not damage:
         return stored
     return delta_files.write(
         migration.state,
@@ -137,16 +133,16 @@ def _covered_delta(
         base=cut,
         cut=cut,
         scope=Scope.CHANGES,
+        rebuilt=damage,
     )
 
 
-def _intact(delta: Delta) -> bool:
-    """Tell whether a delta can be used; a damaged one is made again from its cuts."""
-    try:
-        delta_files.check(delta)
-    except StateError:
-        return False
-    return True
+def _damage(migration: Migration, table: str, cut: Cut) -> str:
+    """Say what is wrong with a stored delta, which is made again then, in the log, too."""
+    found = delta_files.damage(migration.state, migration.source, table, cut.week)
+    if found:
+        _log.warning("%s; it is made again from its cuts", found)
+    return found
 
 
 def carry(
@@ -178,8 +174,7 @@ def _carry(
     acknowledged: frozenset[str],
     at: Callable[[str], None],
 ) -> Moved:
-    cut = cut_for(migration, week)
-    with alone(migration, table), session(migration, table, week) as connection:
+    with _cut_alone(migration, table, week) as cut, session(migration, table, week) as connection:
         for _ in range(ROUNDS):
             head = ledger.head(connection, migration.source, table)
             if head is not None and cut.week <= head.week:
@@ -199,8 +194,14 @@ def _carry(
             )
             moved = move(connection, migration.target, step)
             if moved is not None:
-                return moved
+                return _noted(moved, step)
     raise overtaken(f"table {table}, week {week}")
+
+
+def _noted(moved: Moved, step: Step) -> Moved:
+    """Tell of a delta that had been damaged: nothing stopped for it, but a disk may be failing."""
+    damage = step.delta.rebuilt
+    return replace(moved, notes=(f"{damage}; it was made again",)) if damage else moved
 
 
 def replay(
@@ -267,10 +268,33 @@ def _replay(
 
 @contextmanager
 def alone(migration: Migration, table: str) -> Generator[None]:
-    """Hold a table's deltas: one that is made again would take its files from a running step."""
+    """Hold a table's deltas: one that is made again would take its files from a running step.
+
+    And keep all cuts from being removed meanwhile, whichever the step finds.
+    """
     name = f"table-{migration.source}-{asset_name(table)}"
-    with migration.state.lock(name, purpose=f"a step of table {table}"):
+    with reading(migration), migration.state.lock(name, purpose=f"a step of table {table}"):
         yield
+
+
+@contextmanager
+def reading(migration: Migration) -> Generator[None]:
+    """Keep cuts and deltas from being removed while they are read; many may read at once."""
+    name = reading_lock(migration)
+    with migration.state.lock(name, purpose="reading cuts", shared=True):
+        yield
+
+
+def reading_lock(migration: Migration) -> str:
+    """Name the lock that readers of cuts share, and that who removes some holds alone."""
+    return f"reading-{migration.source}"
+
+
+@contextmanager
+def _cut_alone(migration: Migration, table: str, week: date) -> Generator[Cut]:
+    """Hold a table's deltas and lend the cut that stands for a week."""
+    with alone(migration, table):
+        yield cut_for(migration, week)
 
 
 @contextmanager
@@ -324,24 +348,30 @@ def _prepare(
     """
     mapping = evolution.mapping
     remapping = _remapping(evolution) if head is not None else None
-    replace = head is not None and passes(acknowledged, FOREIGN_WRITES)
-    whole = replace or remapping is not None
+    displace = head is not None and passes(acknowledged, FOREIGN_WRITES)
+    whole = displace or remapping is not None
+    overwrites_kept = whole and passes(acknowledged, KEPT_ROWS)
     stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
-    if stored is None or replace:
+    if stored is None or displace:
         stored = _compute(migration, mapping, shape, cut, head, whole=whole)
     at("compared")
     expected = expect(cut, shape, mapping, watched={row.key_hash for row in accepted})
-    limit = migration.settings.quarantine_limit(expected.source_rows)
-    if expected.unfit_rows > limit and not passes(acknowledged, QUARANTINE_LIMIT):
-        raise GuardError(
-            what=f"{expected.unfit_rows} of {expected.source_rows} rows don't fit the mapping",
-            where=f"table {shape.name}, week {cut.week}",
-            expected=f"at most {limit} (quarantine_rows, quarantine_share)",
-            hint="mend the source, give the column a `type` or `policy: widen` in migration.yaml"
-            f" (see `migration-assets plan`), or `--acknowledge {QUARANTINE_LIMIT}` to quarantine"
-            " them",
-        )
+    guards.refuse(
+        guards.Prepared(
+            settings=migration.settings,
+            state=migration.state,
+            cut=cut,
+            table=shape,
+            mapping=mapping,
+            base=evolution.base,
+            head=head,
+            delta=stored,
+            expected=expected,
+            renamed=evolution.renamed,
+        ),
+        acknowledged,
+    )
     return Step(
         cut=cut,
         table=shape,
@@ -352,7 +382,11 @@ def _prepare(
         run=run,
         remapping=remapping,
         acknowledged=acknowledged,
-        head_hashes=head_hashes(migration, evolution.base, head) if head and replace else None,
+        head_hashes=head_hashes(migration, evolution.base, head)
+        if head and (displace or (accepted and overwrites_kept))
+        else None,
+        displaces_foreign=displace,
+        overwrites_kept=overwrites_kept,
         show_keys=migration.settings.show_keys,
         at=at,
     )
@@ -381,7 +415,11 @@ def _stored_delta(
         return None
     if delta.mapping_hash != mapping.hash or (whole and delta.scope is not Scope.EVERYTHING):
         return None
-    return delta if _intact(delta) else None
+    try:
+        delta_files.check(delta)
+    except StateError:
+        return None  # what is made in its place names it
+    return delta
 
 
 def _evolution(
@@ -450,7 +488,14 @@ def _compute(
             scope = Scope.CHANGES
             steps = compare_cuts.changes(base, cut, shape, mapping, scratch=scratch)
         return delta_files.write(
-            migration.state, steps, mapping, week=cut.week, base=base, cut=cut, scope=scope
+            migration.state,
+            steps,
+            mapping,
+            week=cut.week,
+            base=base,
+            cut=cut,
+            scope=scope,
+            rebuilt=_damage(migration, mapping.table, cut),
         )
 
 

@@ -12,6 +12,7 @@ from datetime import date
 
 from migration_assets.errors import MigrationError, RollbackError, StateError
 from migration_assets.findings import Moved
+from migration_assets.guards import passes
 from migration_assets.history import WayBack, before_entry, before_week, way_back
 from migration_assets.holds import who_says_so
 from migration_assets.model import Cut, Delta, Head, HeadMove, Scope, SourceTable, TableMapping
@@ -27,7 +28,6 @@ from migration_assets.step import (
     head_hashes,
     note,
     overtaken,
-    passes,
     session,
 )
 from migration_assets.target import exceptions, ledger
@@ -35,6 +35,7 @@ from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.backwards import backwards
 from migration_assets.target.connection import Connection
 from migration_assets.target.displaced import DISPLACED_ROWS
+from migration_assets.target.exceptions import KEPT_ROWS
 from migration_assets.target.move import Step, move
 from migration_assets.target.remap import Remapping
 from migration_assets.target.restoring import Restoring
@@ -217,6 +218,7 @@ def _prepared(
 ) -> Generator[Step]:
     """Lend the step of a way back; its delta lies in a workspace, apart from those of weeks."""
     displaces = passes(acknowledged, FOREIGN_WRITES)
+    overwrites_kept = route.remapping is not None and passes(acknowledged, KEPT_ROWS)
     at("prepared")
     with migration.state.workspace() as folder:
         delta = _delta(migration, route, LocalState(folder), whole=displaces)
@@ -231,7 +233,11 @@ def _prepared(
             run=run,
             remapping=route.remapping,
             acknowledged=acknowledged,
-            head_hashes=head_hashes(migration, route.standing, route.head) if displaces else None,
+            head_hashes=head_hashes(migration, route.standing, route.head)
+            if displaces or overwrites_kept
+            else None,
+            displaces_foreign=displaces,
+            overwrites_kept=overwrites_kept,
             show_keys=migration.settings.show_keys,
             restoring=Restoring(
                 to=route.way.to,

@@ -14,6 +14,7 @@ from migration_assets.cli.faces import demo, ui
 from migration_assets.cli.holds import hold, release
 from migration_assets.cli.output import FAILED, MISUSED, report, report_misuse
 from migration_assets.cli.quarantine import list_rows, replay
+from migration_assets.cli.repair import repair
 from migration_assets.cli.weekly import run, status, verify
 from migration_assets.errors import MigrationError, SettingsError
 
@@ -30,7 +31,7 @@ def _flowed(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-for _command in (init, doctor, plan, run, status, verify, hold, release, ui, demo):
+for _command in (init, doctor, plan, run, status, verify, repair, hold, release, ui, demo):
     app.command(help=_flowed(_command.__doc__ or ""))(_command)
 
 _quarantine = typer.Typer(

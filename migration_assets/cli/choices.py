@@ -7,8 +7,8 @@ from datetime import date, datetime
 from pathlib import Path
 
 from migration_assets.errors import SettingsError
+from migration_assets.guards import EVERY_GUARD, GUARDS
 from migration_assets.settings import Settings, load
-from migration_assets.step import EVERY_GUARD, GUARDS
 from migration_assets.weeks import Weeks
 
 

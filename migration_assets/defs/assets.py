@@ -9,7 +9,7 @@ from migration_assets.errors import MigrationError, TargetUnreachableError, Tran
 from migration_assets.source.catalog import read_catalog, remember, select
 from migration_assets.source.connection import open_cut
 from migration_assets.standing import schema_drift
-from migration_assets.step import Migration, bootstrap, take_cut
+from migration_assets.step import Migration, bootstrap, reading, take_cut
 
 SOURCE_CUT = dg.AssetKey("source_cut")
 AURORA_SCHEMA = dg.AssetKey("aurora_schema")
@@ -63,9 +63,10 @@ def source_cut(
     ) -> dg.MaterializeResult:
         week = date.fromisoformat(context.partition_key)
         try:
-            cut = take_cut(migration, week)
-            with open_cut(cut) as connection:
-                catalog = read_catalog(connection, cut.source)
+            with reading(migration):
+                cut = take_cut(migration, week)
+                with open_cut(cut) as connection:
+                    catalog = read_catalog(connection, cut.source)
         except MigrationError as error:
             raise failure(error) from error
         remember(migration.state, catalog)
@@ -119,8 +120,9 @@ def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefiniti
         try:
             bootstrap(migration)
             week = date.fromisoformat(context.partition_key)
-            drift = schema_drift(migration, week)
-            later = deferred_at(migration, week)
+            with reading(migration):
+                drift = schema_drift(migration, week)
+                later = deferred_at(migration, week)
         except MigrationError as error:
             raise failure(error) from error
         return dg.MaterializeResult(

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from migration_assets.defs.resources import TARGET_DATABASE
-from migration_assets.findings import Moved, Outcome
+from migration_assets.findings import Moved, Outcome, Pruned
 from migration_assets.model import (
     Delta,
     SourceTable,
@@ -126,6 +126,7 @@ def delta_metadata(delta: Delta) -> dict[str, dg.MetadataValue]:
         "entering_quarantine": dg.MetadataValue.int(delta.misfits_in),
         "leaving_quarantine": dg.MetadataValue.int(delta.misfits_out),
         "size_bytes": dg.MetadataValue.int(size),
+        **({"made_again": dg.MetadataValue.text(delta.rebuilt)} if delta.rebuilt else {}),
     }
 
 
@@ -152,10 +153,22 @@ def copy_metadata(
         "quarantined": dg.MetadataValue.int(proof.quarantined_rows),
         "displaced": dg.MetadataValue.int(moved.displaced),
         **({"schema_changes": dg.MetadataValue.json(list(moved.changes))} if moved.changes else {}),
+        **({"notes": dg.MetadataValue.json(list(moved.notes))} if moved.notes else {}),
         **{
             f"seconds_until_{stage}": dg.MetadataValue.float(round(seconds, 3))
             for stage, seconds in stopwatch.seconds.items()
         },
+    }
+
+
+def pruned_metadata(pruned: Pruned) -> dict[str, dg.MetadataValue]:
+    """Return what was removed when a week had ended, and which older cuts stay, with the reason."""
+    return {
+        "removed_cuts": dg.MetadataValue.json(list(pruned.cuts)),
+        "removed_deltas": dg.MetadataValue.int(pruned.deltas),
+        "freed_bytes": dg.MetadataValue.int(pruned.freed),
+        "older_cuts_still_needed": dg.MetadataValue.json(dict(pruned.kept)),
+        **({"not_removed": dg.MetadataValue.text(pruned.problem)} if pruned.problem else {}),
     }
 
 

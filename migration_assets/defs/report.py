@@ -3,6 +3,7 @@
 An asset downstream of a failed check would not run, and the report is needed most just then.
 """
 
+import logging
 import os
 from collections.abc import Iterable
 from datetime import date
@@ -12,15 +13,19 @@ import dagster as dg
 
 from migration_assets.deferring import deferred_at
 from migration_assets.defs.known import tables_of
+from migration_assets.defs.metadata import pruned_metadata
 from migration_assets.defs.resources import open_migration
 from migration_assets.defs.selection import PARTITION_TAG
 from migration_assets.defs.tables import aurora_key
 from migration_assets.errors import MigrationError
-from migration_assets.report.weekly import render
+from migration_assets.findings import Pruned
+from migration_assets.report.weekly import removed, render
+from migration_assets.retention import prune
 from migration_assets.settings import Settings, load
 from migration_assets.standing import standing
 from migration_assets.step import Migration
 
+_log = logging.getLogger(__name__)
 MIGRATION_REPORT = dg.AssetKey("migration_report")
 
 
@@ -38,17 +43,34 @@ def report_spec(partitions: dg.PartitionsDefinition[str], tables: Iterable[str])
 
 def make_report(
     instance: dg.DagsterInstance, migration: Migration, tables: Iterable[str], week: date
-) -> None:
-    """Write a week's report to the state folder and into Dagster."""
+) -> str:
+    """Write a week's report to the state folder and into Dagster; remove what nothing needs.
+
+    Returns why nothing could be removed, or ''.
+    """
+    pruned = _pruned(migration)
     text = render(standing(migration, tables, [week]), week, _at_the_cutover(migration, week))
+    text += removed(pruned)
     migration.state.write_text(f"reports/{week.isoformat()}.md", text)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
             MIGRATION_REPORT,
             partition=week.isoformat(),
-            metadata={"report": dg.MetadataValue.md(text)},
+            metadata={"report": dg.MetadataValue.md(text), **pruned_metadata(pruned)},
         )
     )
+    return pruned.problem
+
+
+def _pruned(migration: Migration) -> Pruned:
+    """Remove what nothing needs; that it failed is said aloud, and turns no table red."""
+    try:
+        pruned = prune(migration)
+    except MigrationError as error:
+        pruned = Pruned(problem=str(error))
+    if pruned.problem:
+        _log.warning("no cut or delta was removed: %s", pruned.problem)
+    return pruned
 
 
 def _at_the_cutover(migration: Migration, week: date) -> dict[str, str]:
@@ -62,12 +84,12 @@ def _at_the_cutover(migration: Migration, week: date) -> dict[str, str]:
 def report_week(
     instance: dg.DagsterInstance, settings: Settings, tables: Iterable[str], week: date
 ) -> str:
-    """Make the report after a run of the command line; return why there is none, or ''.
+    """Make the report after a run of the command line; return what went wrong with it, or ''.
 
     The run has said already what failed; a target that is away is not waited for again.
     """
     try:
-        make_report(
+        kept = make_report(
             instance,
             open_migration(settings.model_copy(update={"connect_patience": 1.0})),
             tables,
@@ -75,7 +97,7 @@ def report_week(
         )
     except MigrationError as error:
         return f"the week's report could not be made: {error}"
-    return ""
+    return f"no cut or delta was removed: {kept}" if kept else ""
 
 
 def report_sensors() -> list[dg.SensorDefinition]:

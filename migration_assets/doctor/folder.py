@@ -8,9 +8,8 @@ from pathlib import Path
 from migration_assets.report.checkup import Check, ok, problem, size, warning
 from migration_assets.settings import Settings
 from migration_assets.source.cut import cuts
+from migration_assets.source.room import forecast
 from migration_assets.state import LocalState
-
-_ROOM = 1.5  # of the source's size: a cut, and the deltas of a lively week
 
 
 def look(settings: Settings) -> list[Check]:
@@ -45,15 +44,25 @@ def _usable(folder: Path, there: Path) -> Check:
 
 def _disk(settings: Settings, there: Path) -> Check:
     free = shutil.disk_usage(there).free
-    source = settings.source
-    needed = source.stat().st_size if source.is_file() else 0
-    if not needed:
+    if not settings.source.is_file():
         return ok("disk", f"{size(free)} free")
-    taken = len(cuts(LocalState(settings.state), settings.source_name))
-    to_come = max(1, settings.weeks - taken)
-    what = f"{size(free)} free, a cut takes {size(needed)}, {to_come} are to come"
-    if free < _ROOM * needed:
-        return problem("disk", what, "free space, or move `state` to a larger disk")
-    if free < to_come * needed:
-        return warning("disk", what, "there is no room for all of them: plan for a larger disk")
+    state, source = LocalState(settings.state), settings.source_name
+    week = forecast(state, source, settings.source)
+    to_come = min(settings.keep_weeks, settings.weeks) + 1 - len(cuts(state, source))
+    what = (
+        f"{size(free)} free, {size(_used(state))} used by the state folder; a cut takes"
+        f" {size(week.copy)}, a week with its deltas {size(week.needed)}"
+    )
+    if not week.fits:
+        to_do = "free space, move `state` to a larger disk, or keep fewer weeks (`keep_weeks`)"
+        return problem("disk", what, to_do)
+    if free < to_come * week.needed:
+        to_do = f"keep_weeks keeps {settings.keep_weeks} weeks, and {to_come} more have no room"
+        return warning("disk", what, f"{to_do}: keep fewer, or plan for a larger disk")
     return ok("disk", what)
+
+
+def _used(state: LocalState) -> int:
+    """Return how many bytes the state folder's own files take, an embedded PostgreSQL left out."""
+    kept = ("cuts", "deltas", "reports")
+    return sum(state.path(key).stat().st_size for part in kept for key in state.keys(part))

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from migration_assets.findings import Inspection, Moved, Outcome, Proof
-from migration_assets.model import Hold
+from migration_assets.findings import Inspection, Moved, Outcome, Preview, Proof
+from migration_assets.model import AcceptedRow, Hold
 from migration_assets.report.checks import Asked, Result, of_inspection
 from migration_assets.report.status import Status
 
@@ -61,6 +61,39 @@ class Replayed:
         if self.moved is None:
             return "never loaded"
         return "moved" if self.moved.outcome is Outcome.LOADED else "unchanged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """One table whose repair was asked for: what was found, and what was done about it.
+
+    Without a preview and an error the table was never loaded. `kept` are rows that became
+    exceptions.
+    """
+
+    table: str
+    preview: Preview | None = None
+    moved: Moved | None = None
+    kept: tuple[AcceptedRow, ...] = ()
+    error: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """Say in a word or two how it ended."""
+        if self.error:
+            return "failed"
+        if self.preview is None:
+            return "never loaded"
+        if self.moved is not None and self.moved.outcome is Outcome.LOADED:
+            return "repaired"
+        if self.kept:
+            return "kept"
+        return "differs" if self.preview.differs else "equal"
+
+    @property
+    def good(self) -> bool:
+        """Whether the table is equal to its cut now, but for exceptions."""
+        return self.outcome in {"repaired", "kept", "equal"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ numbers that plot over the weeks, and something to do. No row value is in any of
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 
 from migration_assets.errors import MigrationError
 from migration_assets.findings import (
@@ -20,6 +20,9 @@ from migration_assets.findings import (
     RoundTrip,
     SchemaCheck,
 )
+from migration_assets.model import AcceptedRow
+from migration_assets.verify.accepted import more_rows
+from migration_assets.verify.attribution import sentences, what_to_do
 
 ROW_COUNT = "row_count"
 CONTENT_DIGEST = "content_digest"
@@ -63,13 +66,10 @@ class Asked:
         """Return the command that proves this table again."""
         return f"migration-assets verify --table {shlex.quote(self.table)}"
 
-    def replace_command(self, head: date) -> str:
-        """Return the command that carries the week after the head, over foreign writes."""
-        following = head + timedelta(weeks=1)
-        return (
-            f"migration-assets run --week {following} --table {shlex.quote(self.table)}"
-            " --acknowledge foreign_writes"
-        )
+    @property
+    def repair_command(self) -> str:
+        """Return the command that puts this table's differing rows right."""
+        return f"migration-assets repair {shlex.quote(self.table)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +156,8 @@ def _placed(asked: Asked, result: Result, *, head: date, basis: str) -> Result:
 
 def _to_do(asked: Asked, error: MigrationError) -> str:
     """Return the error's own advice, and the command with which to go on."""
-    guard = _GUARD.search(error.hint)
-    command = asked.run_command + (f" --acknowledge {guard[1]}" if guard else "")
+    guards = dict.fromkeys(_GUARD.findall(error.hint))
+    command = asked.run_command + "".join(f" --acknowledge {guard}" for guard in guards)
     return f"{error.hint}. Command: {command}" if error.hint else command
 
 
@@ -171,10 +171,37 @@ def _named(asked: Asked, differences: Iterable[Difference]) -> tuple[str, ...]:
 
 
 def _mend(asked: Asked, proof: Proof) -> str:
-    return (
-        "undo what was changed on the target, or let the following week replace it."
-        f" Command: {asked.replace_command(proof.week)}"
-    )
+    told = what_to_do(asked.table, proof.attribution)
+    return f"{told}. Command: {asked.repair_command}"
+
+
+def _listed(asked: Asked, proof: Proof, *, equal: bool) -> tuple[str, ...]:
+    """Say where differences come from, name them, and list the exceptions."""
+    causes = sentences(proof.attribution) if proof.attribution else ()
+    named = () if equal else (*causes, *_named(asked, proof.differences))
+    return (*named, *exception_lines(proof.accepted, show_keys=asked.show_keys))
+
+
+def exception_lines(rows: Sequence[AcceptedRow], *, show_keys: bool) -> tuple[str, ...]:
+    """Say which rows are to differ, why, and who said so; those of one word in one line."""
+    groups: dict[tuple[str, str, str, date], list[AcceptedRow]] = {}
+    for row in rows:
+        groups.setdefault((row.origin, row.reason, row.by, row.at.date()), []).append(row)
+    lines: list[str] = []
+    for (origin, reason, by, day), found in groups.items():
+        keys = ", ".join(row.key for row in found[:_SHOWN]) if show_keys else ""
+        more = " …" if keys and len(found) > _SHOWN else ""
+        counted = f"{len(found):,} exception{'' if len(found) == 1 else 's'}"
+        named = f" ({keys}{more})" if keys else ""
+        lines.append(f"{counted}{named}: {origin} since {day} by {by}: {reason}")
+    return tuple(lines)
+
+
+def _with_exceptions(sentence: str, proof: Proof) -> str:
+    number = len(proof.accepted)
+    if not number:
+        return sentence
+    return f"{sentence}, but for {number:,} exception{'' if number == 1 else 's'}"
 
 
 def _row_numbers(proof: Proof) -> dict[str, int]:
@@ -182,15 +209,22 @@ def _row_numbers(proof: Proof) -> dict[str, int]:
         "source_rows": proof.source_rows,
         "target_rows": proof.target_rows,
         "quarantined_rows": proof.quarantined_rows,
+        "exceptions": len(proof.accepted),
     }
 
 
 def _row_count(asked: Asked, proof: Proof) -> Result:
     source, target, aside = proof.source_rows, proof.target_rows, proof.quarantined_rows
-    sign = "=" if source == target + aside else "≠"
+    more = more_rows(proof.accepted)
+    sign = "=" if source + more == target + aside else "≠"
     sentence = (
         f"{source:,} rows in the cut {sign} {target:,} on the target + {aside:,} in quarantine"
     )
+    if more and sign == "=":
+        sentence = (
+            f"{source:,} rows in the cut, {abs(more):,} {'more' if more > 0 else 'less'} to be by"
+            f" exceptions, = {target:,} on the target + {aside:,} in quarantine"
+        )
     if sign == "=" and not proof.rows_equal:
         sentence += ", but they are not the same rows"
     return Result(
@@ -199,7 +233,7 @@ def _row_count(asked: Asked, proof: Proof) -> Result:
         sentence=sentence,
         numbers=_row_numbers(proof),
         texts={},
-        lines=() if proof.rows_equal else _named(asked, proof.differences),
+        lines=_listed(asked, proof, equal=proof.rows_equal),
         to_do="nothing" if proof.rows_equal else _mend(asked, proof),
     )
 
@@ -208,7 +242,7 @@ def _content_digest(asked: Asked, proof: Proof) -> Result:
     digested = proof.source_rows - proof.unfit_rows
     equal = proof.digest_equal
     sentence = (
-        f"the digests of {digested:,} rows are equal on both sides"
+        _with_exceptions(f"the digests of {digested:,} rows are equal on both sides", proof)
         if equal
         else f"the digest of {digested:,} rows of the cut is not that of"
         f" {proof.target_rows:,} rows on the target"
@@ -227,7 +261,7 @@ def _content_digest(asked: Asked, proof: Proof) -> Result:
             "source_digest": _hexadecimal(proof.source_total),
             "target_digest": _hexadecimal(proof.target_total),
         },
-        lines=() if equal else _named(asked, proof.differences),
+        lines=_listed(asked, proof, equal=equal),
         to_do="nothing" if equal else _mend(asked, proof),
     )
 
@@ -246,11 +280,13 @@ def _quarantine(asked: Asked, proof: Proof) -> Result:
         sentence=f"{unfit:,} rows of the cut don't fit, {stored:,} are in quarantine: {same}",
         numbers={**_row_numbers(proof), "unfit_rows_in_cut": unfit},
         texts={},
-        lines=() if proof.quarantine_equal else _named(asked, proof.differences),
-        to_do="nothing"
+        lines=()
         if proof.quarantine_equal
-        else "restore migration.quarantine, or let the following week make this table's part of it"
-        f" anew. Command: {asked.replace_command(proof.week)}",
+        else (
+            *(sentences(proof.attribution) if proof.attribution else ()),
+            *_named(asked, proof.differences),
+        ),
+        to_do="nothing" if proof.quarantine_equal else _mend(asked, proof),
     )
 
 

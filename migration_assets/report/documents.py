@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from migration_assets.findings import Quarantined
-from migration_assets.report.answers import Carried, Replayed, TableProof
+from migration_assets.findings import Attribution, Quarantined
+from migration_assets.model import AcceptedRow
+from migration_assets.report.answers import Carried, Repaired, Replayed, TableProof
 from migration_assets.report.checkup import Check, healthy
 from migration_assets.report.plan import Pinned, Plan
 from migration_assets.report.status import Status
+from migration_assets.verify.attribution import sentences
 
 
 def status(found: Status) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def status(found: Status) -> dict[str, Any]:
         ],
         "on_hold": {name: hold.text for name, hold in found.holds.items()},
         "schema_changes": _changes(found),
+        "exceptions": {name: list(said) for name, said in found.exceptions.items()},
         "failures": [
             {"table": name, "week": week.isoformat(), "reason": reason}
             for (name, week), reason in sorted(found.reasons.items())
@@ -136,6 +139,9 @@ def _proof(found: TableProof, *, show_keys: bool) -> dict[str, Any]:
             {"what": d.what, "columns": list(d.columns), **({"key": d.key} if show_keys else {})}
             for d in proof.differences
         ],
+        "attribution": _attribution(proof.attribution),
+        "exceptions": [_exception(row, show_keys=show_keys) for row in proof.accepted],
+        "lapsed_exceptions": len(proof.lapsed),
         "checks": [
             {
                 "check": check.name,
@@ -147,6 +153,57 @@ def _proof(found: TableProof, *, show_keys: bool) -> dict[str, Any]:
             }
             for check in found.inspected(show_keys=show_keys)
         ],
+    }
+
+
+def _attribution(found: Attribution | None) -> dict[str, Any] | None:
+    """Return where differences come from; null where nothing differs."""
+    if found is None:
+        return None
+    return {
+        "foreign_write": found.foreign,
+        "wrong_load": found.load,
+        "quarantine_changed": found.quarantine,
+        "lapsed_exceptions": found.lapsed,
+        "writes": [dataclasses.asdict(write) for write in found.writes],
+        "sentences": list(sentences(found)),
+    }
+
+
+def _exception(row: AcceptedRow, *, show_keys: bool) -> dict[str, Any]:
+    return {
+        "origin": row.origin,
+        "reason": row.reason,
+        "by": row.by,
+        "since": row.at,
+        "columns": list(row.columns),
+        **({"key": row.key} if show_keys else {}),
+    }
+
+
+def repaired(found: Iterable[Repaired], *, show_keys: bool) -> dict[str, Any]:
+    """Return how every table's repair ended, or what it would do."""
+    return {
+        "tables": [
+            {
+                "outcome": table.outcome,
+                "insert": table.preview.insert if table.preview else None,
+                "update": table.preview.update if table.preview else None,
+                "delete": table.preview.delete if table.preview else None,
+                "gone": table.preview.gone if table.preview else None,
+                "displaced": table.moved.displaced if table.moved else None,
+                "kept": [_exception(row, show_keys=show_keys) for row in table.kept],
+                **_proof(
+                    TableProof(
+                        table=table.table,
+                        proof=table.preview.proof if table.preview else None,
+                        error=table.error,
+                    ),
+                    show_keys=show_keys,
+                ),
+            }
+            for table in found
+        ]
     }
 
 

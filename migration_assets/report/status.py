@@ -32,7 +32,8 @@ class Status:
     """Tables by weeks, each table's head, and the reason of the last failure that still stands.
 
     `holds` has the tables that are on hold, of those that are shown; `changes` say what of a
-    table's mapping became another in a week.
+    table's mapping became another in a week; `exceptions` name the rows of a table that are to
+    differ, for people.
     """
 
     weeks: tuple[date, ...]
@@ -43,6 +44,7 @@ class Status:
     changes: Mapping[tuple[str, date], tuple[str, ...]] = field(
         default_factory=dict[tuple[str, date], tuple[str, ...]]
     )
+    exceptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     @property
     def proved(self) -> bool:

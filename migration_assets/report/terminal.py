@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from migration_assets.findings import Quarantined
-from migration_assets.model import Hold
-from migration_assets.report.answers import Carried, Replayed, TableProof
-from migration_assets.report.checks import FOREIGN_KEYS, Result
+from migration_assets.findings import Proof, Quarantined
+from migration_assets.model import AcceptedRow, Hold
+from migration_assets.report.answers import Carried, Repaired, Replayed, TableProof
+from migration_assets.report.checks import FOREIGN_KEYS, Result, exception_lines
 from migration_assets.report.status import Cell, Status
+from migration_assets.verify.attribution import sentences
 
 _PLAIN_WIDTH = 120  # columns where output goes to a file or pipe, which has no width of its own
 _AROUND_CELL = 2  # characters: its right padding and border
@@ -68,6 +69,9 @@ def print_status(status: Status, console: Console) -> None:
     console.print(grid)
     _print_changes(status, shown, console)
     _print_holds(status.holds, console)
+    for name, said in sorted(status.exceptions.items()):
+        for line in said:
+            console.print(f"{name}: {line}", style="yellow", markup=False, soft_wrap=True)
     for (name, week), reason in sorted(status.reasons.items()):
         text = f"{name}, week {week}: {reason}"
         console.print(text, style="red", markup=False, soft_wrap=True)
@@ -155,16 +159,72 @@ def print_verified(found: Iterable[TableProof], console: Console, *, show_keys: 
         )
     console.print(grid)
     for table in tables:
-        differences = table.proof.differences if table.proof else ()
-        texts = [difference.text(show_key=show_keys) for difference in differences]
+        texts = _texts(table.proof, show_keys=show_keys)
         for text in (*texts, table.lag, table.error):
             if text:
                 line = f"{table.table}: {text}"
                 console.print(line, style="red", markup=False, soft_wrap=True)
+        for text in exception_lines(_accepted(table.proof), show_keys=show_keys):
+            line = f"{table.table}: {text}"
+            console.print(line, style="yellow", markup=False, soft_wrap=True)
         for check in table.inspected(show_keys=show_keys):
             if not check.passed:
                 style = "yellow" if check.name == FOREIGN_KEYS else "red"
                 _print_check(table.table, check, style, console)
+
+
+def _accepted(proof: Proof | None) -> tuple[AcceptedRow, ...]:
+    return proof.accepted if proof else ()
+
+
+def _texts(proof: Proof | None, *, show_keys: bool) -> list[str]:
+    """Name differing rows, then say where the differences come from."""
+    if proof is None:
+        return []
+    named = [difference.text(show_key=show_keys) for difference in proof.differences]
+    causes = sentences(proof.attribution) if proof.attribution else ()
+    return [*named, *causes]
+
+
+def print_preview(table: Repaired, console: Console, *, show_keys: bool) -> None:
+    """Print what differs in a table, where that comes from, and what a repair would do."""
+    found = table.preview
+    lines = [table.error] if table.error else _texts(found and found.proof, show_keys=show_keys)
+    for line in lines:
+        text = f"{table.table}: {line}"
+        console.print(text, style="red", markup=False, soft_wrap=True)
+    for line in exception_lines(_accepted(found and found.proof), show_keys=show_keys):
+        text = f"{table.table}: {line}"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
+    console.print(f"{table.table}: {_repair_text(table)}", markup=False, soft_wrap=True)
+
+
+def _repair_text(table: Repaired) -> str:
+    found = table.preview
+    if found is None or not found.differs:
+        return table.outcome
+    text = (
+        f"at week {found.week}, {found.insert:,} rows to insert, {found.update:,} to update,"
+        f" {found.delete:,} to delete"
+    )
+    if found.gone:
+        text += ", into a table that is gone and is made anew"
+    elif found.proof is not None and not found.proof.quarantine_equal:
+        text += ", its quarantine to make anew"
+    if found.ending:
+        text += f", {len(found.ending):,} exceptions to end"
+    return text
+
+
+def print_repaired(table: Repaired, console: Console, *, show_keys: bool) -> None:
+    """Print how a table's repair ended."""
+    text = f"{table.table}: {table.error or table.outcome}"
+    if table.moved is not None and not table.error:
+        text += f", {table.moved.displaced:,} rows kept in migration.displaced"
+    style = "red" if table.error else None
+    console.print(text, style=style, markup=False, soft_wrap=True)
+    for line in exception_lines(table.kept, show_keys=show_keys):
+        console.print(f"{table.table}: {line}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _print_check(table: str, check: Result, style: str, console: Console) -> None:

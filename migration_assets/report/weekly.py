@@ -5,6 +5,8 @@ from datetime import date
 from textwrap import TextWrapper
 from types import MappingProxyType
 
+from migration_assets.findings import Pruned
+from migration_assets.report.checkup import size
 from migration_assets.report.status import Cell, Status
 
 TAKEN = "the target takes it"
@@ -33,6 +35,12 @@ def render(status: Status, week: date, later: Mapping[str, str] = _NOTHING) -> s
     if status.holds:
         lines += ["", "## On hold", ""]
         lines += [f"- {_plain(name)} {hold.text}" for name, hold in sorted(status.holds.items())]
+    if status.exceptions:
+        lines += ["", "## Exceptions"]
+        for name, said in sorted(status.exceptions.items()):
+            lines += ["", f"**{_plain(name)}**", "", "```text"]
+            lines += [line for what in said for line in _wrapped(what)]
+            lines += ["```"]
     changes = {t: said for (t, carried), said in status.changes.items() if carried == week}
     if changes:
         lines += ["", "## Schema changes"]
@@ -67,7 +75,8 @@ def _at_the_cutover(later: Mapping[str, str]) -> list[str]:
 def _verdict(status: Status, week: date) -> str:
     behind = [t for t in status.cells if status.heads.get(t, date.min) < week]
     if not behind:
-        return f"All {len(status.cells)} tables are proved equal to their cut."
+        but = ", but for the exceptions below" if status.exceptions else ""
+        return f"All {len(status.cells)} tables are proved equal to their cut{but}."
     return f"{len(behind)} of {len(status.cells)} tables do not stand at this week yet."
 
 
@@ -86,3 +95,23 @@ def _row(name: str, cell: Cell, head: str) -> str:
 def _plain(name: str) -> str:
     """Keep a table's name from being read as Markdown."""
     return "`" + name.replace("`", "'").replace("|", "\\|") + "`"
+
+
+def removed(pruned: Pruned) -> str:
+    """Return the report's part on what was removed when the week had ended, and what stays."""
+    lines = ["", "## Cuts and deltas", ""]
+    if pruned.problem:
+        lines += ["Nothing was removed:", *_as_text(pruned.problem)]
+    else:
+        lines.append(
+            f"{len(pruned.cuts)} cuts and {pruned.deltas} deltas that nothing needs any more were"
+            f" removed: {size(pruned.freed)} became free."
+        )
+    if pruned.kept:
+        needed = (f"{cut}: {why}" for cut, why in sorted(pruned.kept.items()))
+        lines += ["", "Cuts older than `keep_weeks` that are still needed:", *_as_text(*needed)]
+    return "\n".join(lines) + "\n"
+
+
+def _as_text(*parts: str) -> list[str]:
+    return ["", "```text", *(line for part in parts for line in _wrapped(part)), "```"]

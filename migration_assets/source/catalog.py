@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -23,6 +24,7 @@ from migration_assets.model import (
 from migration_assets.source.connection import quote
 from migration_assets.state import State
 
+_log = logging.getLogger(__name__)
 GENERATED = (2, 3)  # `hidden` of generated columns, PRAGMA table_xinfo
 _HIDDEN = 1
 _COLLATIONS = frozenset({"BINARY", "NOCASE", "RTRIM"})
@@ -130,9 +132,16 @@ def remember(state: State, catalog: Catalog) -> Catalog:
 
 
 def cached(state: State, source: str) -> Catalog | None:
-    """Return the cached catalog; None before the source was first read."""
-    text = state.read_text(_cache_key(source))
-    return loads(text) if text else None
+    """Return the cached catalog; None before the source was first read.
+
+    A damaged one is none: it is made again when the source or a cut is read next.
+    """
+    try:
+        text = state.read_text(_cache_key(source))
+        return loads(text) if text else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        _log.warning("the cached catalog %s is damaged: it is made again", _cache_key(source))
+        return None
 
 
 def _cache_key(source: str) -> str:

@@ -7,6 +7,7 @@ the older one as `o`.
 
 import math
 import sqlite3
+from collections.abc import Mapping
 
 from migration_assets.model import SourceTable, SqliteValue
 from migration_assets.source.connection import quote
@@ -21,17 +22,22 @@ def _sign_of_zero(value: SqliteValue) -> float:
     return math.copysign(1.0, value) if isinstance(value, float) else 0.0
 
 
-def differs(table: SourceTable) -> str:
-    """Return the condition that rows `n` and `o` differ in a storage class or a byte."""
-    return _any([_column_differs(c.name) for c in table.columns])
+def differs(table: SourceTable, compared: Mapping[str, str] | None = None) -> str:
+    """Return the condition that rows `n` and `o` differ in a storage class or a byte.
+
+    `compared` gives the columns to compare, each with its name in the older cut; all by default.
+    """
+    if compared is None:
+        compared = {c.name: c.name for c in table.columns}
+    return _any([_column_differs(new, old) for new, old in compared.items()])
 
 
-def _column_differs(column: str) -> str:
-    c = quote(column)
+def _column_differs(newer: str, older: str) -> str:
+    n, o = f"n.{quote(newer)}", f"o.{quote(older)}"
     return (
-        f"n.{c} COLLATE BINARY IS NOT o.{c} OR typeof(n.{c}) <> typeof(o.{c})"
-        f" OR (typeof(n.{c}) = 'real' AND n.{c} = 0"
-        f" AND sign_of_zero(n.{c}) <> sign_of_zero(o.{c}))"
+        f"{n} COLLATE BINARY IS NOT {o} OR typeof({n}) <> typeof({o})"
+        f" OR (typeof({n}) = 'real' AND {n} = 0"
+        f" AND sign_of_zero({n}) <> sign_of_zero({o}))"
     )
 
 

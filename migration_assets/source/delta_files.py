@@ -10,10 +10,9 @@ or not there. A delta that is made again replaces the earlier one.
 # pyarrow has no type stubs; this module is one of the two that touch it.
 
 import dataclasses
-import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -23,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from migration_assets import manifests
 from migration_assets.errors import StateError
 from migration_assets.mapping import document
 from migration_assets.mapping.frames import control_columns, schema, to_frame
@@ -38,8 +38,9 @@ from migration_assets.model import (
     TableMapping,
 )
 from migration_assets.source.delta import Step
-from migration_assets.state import State, refusal, sha256_of
+from migration_assets.state import State, refusal, remove_file, sha256_of
 
+_MANIFEST = "manifest.json"
 _BATCH = 10_000  # rows a row group: a few MB of Parquet, whatever the table's size
 _BATCH_BYTES = 64 * 2**20  # or so many bytes of text and blobs, where rows are large
 _MISFITS = pa.schema(
@@ -137,8 +138,12 @@ def write(
     base: Cut | None,
     cut: Cut,
     scope: Scope,
+    rebuilt: str = "",
 ) -> Delta:
-    """Stream a delta into the state folder and return its handle."""
+    """Stream a delta into the state folder and return its handle.
+
+    `rebuilt` says what was wrong with the one that it takes the place of.
+    """
     folder = _folder(mapping.source, mapping.table, week)
     token = uuid.uuid4().hex
     keys = f"{folder}/rows-{token}.parquet", f"{folder}/misfits-{token}.parquet"
@@ -147,7 +152,10 @@ def write(
         state.publish(made.rows_path, keys[0])
         state.publish(made.misfits_path, keys[1])
     delta = dataclasses.replace(
-        made, rows_path=state.path(keys[0]), misfits_path=state.path(keys[1])
+        made,
+        rows_path=state.path(keys[0]),
+        misfits_path=state.path(keys[1]),
+        rebuilt=rebuilt,
     )
     state.write_text(f"{folder}/mapping.json", document.dumps(mapping))
     _save(state, delta, folder, keys)
@@ -201,37 +209,91 @@ def write_apart(
 
 
 def _save(state: State, delta: Delta, folder: str, keys: tuple[str, str]) -> None:
-    manifest, sealed = f"{folder}/manifest.json", f"{folder}/mapping.json"
+    manifest, sealed = f"{folder}/{_MANIFEST}", f"{folder}/mapping.json"
     fields = dataclasses.asdict(delta) | {
         "week": delta.week.isoformat(),
         "rows_path": keys[0],
         "misfits_path": keys[1],
     }
-    state.write_text(manifest, json.dumps(fields, indent=1))
+    state.write_text(manifest, manifests.dumps(fields))
     for key in state.keys(folder):
         if key not in (*keys, manifest, sealed):
             state.remove(key)
 
 
 def find(state: State, source: str, table: str, week: date) -> Delta | None:
-    """Return the stored delta of a table and week, if there is one with a readable manifest."""
-    text = state.read_text(f"{_folder(source, table, week)}/manifest.json")
-    if text is None:
-        return None
+    """Return the stored delta of a table and week, if there is one with a readable manifest.
+
+    A damaged one is made again from its cuts, which are checked; `damage` names it.
+    """
+    return _load(state, _folder(source, table, week))
+
+
+def _load(state: State, folder: str) -> Delta | None:
     try:
-        return _load(state, json.loads(text))
+        fields = manifests.loads(state.read_text(f"{folder}/{_MANIFEST}") or "{}")
+        fields |= {
+            "week": date.fromisoformat(fields["week"]),
+            "scope": Scope(fields["scope"]),
+            "rows_path": state.path(fields["rows_path"]),
+            "misfits_path": state.path(fields["misfits_path"]),
+        }
+        return Delta(**fields)
     except (ValueError, KeyError, TypeError):
-        return None  # a damaged delta is made again from its cuts, which are checked
+        return None
 
 
-def _load(state: State, fields: dict[str, Any]) -> Delta:
-    fields |= {
-        "week": date.fromisoformat(fields["week"]),
-        "scope": Scope(fields["scope"]),
-        "rows_path": state.path(fields["rows_path"]),
-        "misfits_path": state.path(fields["misfits_path"]),
-    }
-    return Delta(**fields)
+def damage(state: State, source: str, table: str, week: date) -> str:
+    """Say what is wrong with the stored delta of a table and week; '' where nothing is, or none."""
+    folder = _folder(source, table, week)
+    if not _is_there(state.path(f"{folder}/{_MANIFEST}")):
+        return ""
+    delta = _load(state, folder)
+    try:
+        if delta is not None:
+            check(delta)
+            return ""
+    except StateError as error:
+        return f"{error.where}: {error.what}"
+    return f"delta of table {table}, week {week}: its manifest is damaged or was changed"
+
+
+def bytes_by_week(state: State, source: str) -> dict[str, int]:
+    """Return how large the files of each week's deltas are, of those that hold what changed.
+
+    A week in which all tables were loaded for the first time counts as 0.
+    """
+    found: Counter[str] = Counter()
+    for folder, keys in _folders(state, source).items():
+        delta = _load(state, folder)
+        changed = delta is not None and delta.scope is Scope.CHANGES
+        sizes = (state.path(key).stat().st_size for key in keys if changed)
+        found[folder.split("/")[-1]] += sum(sizes)
+    return dict(found)
+
+
+def _folders(state: State, source: str) -> dict[str, list[str]]:
+    """Return the keys of all files of deltas, by their folder."""
+    found: dict[str, list[str]] = {}
+    for key in state.keys(f"deltas/{source}"):
+        found.setdefault(key.rpartition("/")[0], []).append(key)
+    return found
+
+
+def remove_unless(state: State, source: str, needed: Callable[[str, str], bool]) -> tuple[int, int]:
+    """Remove stored deltas that `needed` denies by asset name and week; return count and bytes.
+
+    The manifest goes first: what a crash leaves over is no delta, and is removed the next time.
+    """
+    count = freed = 0
+    for folder, keys in _folders(state, source).items():
+        name, week = folder.split("/")[-2:]
+        if needed(name, week):
+            continue
+        manifest = f"{folder}/{_MANIFEST}"
+        count += manifest in keys
+        freed += sum(remove_file(state, key) for key in dict.fromkeys([manifest, *keys]))
+    return count, freed
 
 
 def mapping_of(state: State, delta: Delta) -> TableMapping | None:
@@ -274,6 +336,12 @@ def frame(delta: Delta) -> pl.LazyFrame:
 def row_batches(delta: Delta) -> Iterator[Any]:
     """Yield the delta's rows as Arrow batches, in the order they were written."""
     yield from _batches(delta.rows_path)
+
+
+def frames(delta: Delta) -> Iterator[pl.DataFrame]:
+    """Yield the delta's rows as frames of bounded size, in the order they were written."""
+    for batch in row_batches(delta):
+        yield pl.DataFrame(batch)
 
 
 def misfits(delta: Delta) -> Iterator[dict[str, Any]]:

@@ -7,11 +7,15 @@ Columns of the target that are not ours keep their values either way; a delete t
 into other tables is refused by name.
 """
 
+import shlex
+from collections.abc import Sequence
+
 from psycopg import sql
 
-from migration_assets.errors import GuardError
+from migration_assets.errors import ForeignWriteError, GuardError
 from migration_assets.findings import Difference
 from migration_assets.model import (
+    AcceptedRow,
     Delta,
     Scope,
     TableMapping,
@@ -29,12 +33,10 @@ from migration_assets.target.writing import (
     refuse_cascade,
 )
 from migration_assets.verify import digest_sql
+from migration_assets.verify.attribution import ways_out
 
 FOREIGN_WRITES = "foreign_writes"
-_FOREIGN_HINT = (
-    "`migration-assets verify` names them all; `--acknowledge foreign_writes` keeps their rows in"
-    " migration.displaced and goes on"
-)
+KEPT_CHANGED = "kept as it is on the target, and changed at the source"
 
 
 def same_key(mapping: TableMapping, left: str, right: str) -> sql.Composed:
@@ -60,19 +62,25 @@ def key_as_text(mapping: TableMapping, alias: str) -> sql.Composed:
     return sql.SQL(" || ', ' || ").join(parts)
 
 
-def foreign_rows(connection: Connection, mapping: TableMapping, delta: Delta) -> list[Difference]:
+def foreign_rows(
+    connection: Connection, mapping: TableMapping, delta: Delta, kept: Sequence[AcceptedRow] = ()
+) -> list[Difference]:
     """Name rows of the delta whose target form isn't what the older cut had (at most `SHOWN`).
 
-    Without a key this also finds the copies that `apply` deletes, so it has to come first.
+    Those that exceptions keep are called so. Without a key this also finds the copies that `apply`
+    deletes, so it has to come first.
     """
     if not mapping.key:
         return copies.lacking(connection, mapping, delta)
+    hashes = {row.key_hash for row in kept}
     query = sql.SQL(
-        "SELECT {key}, t.ctid IS NULL FROM {staged} AS s LEFT JOIN {table} AS t ON {same}"
+        "SELECT {key}, t.ctid IS NULL, {key_hash} FROM {staged} AS s"
+        " LEFT JOIN {table} AS t ON {same}"
         " WHERE (CASE WHEN t.ctid IS NOT NULL THEN {row_hash} END) IS DISTINCT FROM {old_hash}"
         " ORDER BY 1 LIMIT {limit}"
     ).format(
         key=key_as_text(mapping, "s"),
+        key_hash=digest_sql.key_hash(mapping, "s"),
         staged=STAGED,
         table=table_name(mapping),
         same=same_key(mapping, "t", "s"),
@@ -83,9 +91,13 @@ def foreign_rows(connection: Connection, mapping: TableMapping, delta: Delta) ->
     return [
         Difference(
             key=str(key),
-            what="gone from the target" if gone else "not as the last load left it",
+            what=KEPT_CHANGED
+            if key_hash in hashes
+            else "gone from the target"
+            if gone
+            else "not as the last load left it",
         )
-        for key, gone in connection.execute(query)
+        for key, gone, key_hash in connection.execute(query)
     ]
 
 
@@ -283,12 +295,26 @@ def _put_back(
 def refuse_foreign(
     mapping: TableMapping, week: object, found: list[Difference], *, show_keys: bool
 ) -> None:
-    """Raise `GuardError` for rows that somebody else changed, naming them."""
+    """Raise `ForeignWriteError` for rows that aren't as the last load left them, naming them.
+
+    Where all of them are kept as they are and changed at the source, their exceptions are in the
+    way, not another person: `GuardError` then.
+    """
     shown = "; ".join(d.text(show_key=show_keys) for d in found)
     more = " and maybe more" if len(found) == SHOWN else ""
-    raise GuardError(
+    where = f"table {mapping.table}, week {week}"
+    if all(d.what == KEPT_CHANGED for d in found):
+        raise GuardError(
+            what=f"{len(found)} rows{more} are kept as they are on the target, and changed at the"
+            f" source: {shown}",
+            where=where,
+            expected="kept rows to stay as they are at the source",
+            hint=f"`migration-assets repair {shlex.quote(mapping.table)} --kept` gives them back to"
+            " the source and ends their exceptions; then run this week again",
+        )
+    raise ForeignWriteError(
         what=f"{len(found)} rows{more} were changed on the target by someone else: {shown}",
-        where=f"table {mapping.table}, week {week}",
+        where=where,
         expected="the rows as the last load left them",
         hint=foreign_hint(mapping),
     )
@@ -299,9 +325,13 @@ def foreign_hint(mapping: TableMapping) -> str:
 
     That they were may have been told by another transform than the one that made them.
     """
+    told = (
+        f"`migration-assets verify` names them all; {ways_out(mapping.table)}; or"
+        " `--acknowledge foreign_writes` keeps their rows in migration.displaced and goes on"
+    )
     if not mapping.transform:
-        return _FOREIGN_HINT
+        return told
     return (
         f"if what {mapping.transform} makes of a row was changed, give the function another name,"
-        f" in its module and in migration.yaml: the table then moves to it; else {_FOREIGN_HINT}"
+        f" in its module and in migration.yaml: the table then moves to it; else {told}"
     )

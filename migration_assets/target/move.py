@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from migration_assets.errors import (
-    GuardError,
+    ForeignWriteError,
     ProofError,
     StateError,
     TargetError,
@@ -83,9 +83,10 @@ class Step:
 
     `head` is where the table stood when this was prepared. `remapping` leads from the head's
     mapping to `mapping` where that is another one. `head_hashes` gives the row hashes of the
-    head's cut where foreign rows are to be displaced; `overwrites_kept` lets those go too that
-    exceptions keep. `repairing` makes it a repair, at the head's own cut; `restoring` a rollback.
-    `show_keys` lets errors name rows by key. `at` is told each stage's name.
+    head's cut where rows are to be displaced: those somebody else wrote (`displaces_foreign`),
+    those that exceptions keep (`overwrites_kept`). `repairing` makes it a repair, at the head's
+    own cut; `restoring` a rollback. `show_keys` lets errors name rows by key. `at` is told each
+    stage's name.
     """
 
     cut: Cut
@@ -98,6 +99,7 @@ class Step:
     remapping: remap.Remapping | None = None
     acknowledged: frozenset[str] = frozenset()
     head_hashes: Callable[[], Iterator[int]] | None = None
+    displaces_foreign: bool = False
     overwrites_kept: bool = False
     repairing: Repairing | None = None
     show_keys: bool = True
@@ -260,6 +262,16 @@ def _repair(
     if target_digest(connection, mapping) != seen:
         return None
     exceptions.lapse(connection, repairing.ended)
+    if repairing.keeping is not None:
+        keeping = repairing.keeping
+        exceptions.accept(
+            connection,
+            mapping,
+            keeping.rows,
+            origin=exceptions.KEPT,
+            reason=keeping.reason,
+            by=keeping.by,
+        )
     staging.stage(connection, mapping, delta, delta_files.row_batches(delta))
     stage_extras(connection, mapping, delta, repairing.extras())
     step.at("staged")
@@ -406,21 +418,27 @@ def _check_columns(
 def _guard_foreign_rows(connection: Connection, step: Step) -> int:
     """Refuse rows that someone else changed, or displace them where that is acknowledged."""
     mapping, delta = step.standing, step.delta
-    if step.head_hashes is not None:
-        staging.stage_hashes(connection, step.head_hashes())
-        return changes.displace(connection, mapping, step.move, step.cut.week)
-    if delta.scope is Scope.CHANGES:
-        found = changes.foreign_rows(connection, mapping, delta)
+    kept = exceptions.accepted(connection, mapping.source, mapping.table)
+    if delta.scope is Scope.CHANGES and step.head_hashes is None:
+        found = changes.foreign_rows(connection, mapping, delta, kept)
         if found:
             changes.refuse_foreign(mapping, step.cut.week, found, show_keys=step.show_keys)
-    elif step.head is not None and target_digest(connection, mapping) != step.head.digest:
+        return 0
+    known = None if step.displaces_foreign else step.head
+    if known is not None and target_digest(connection, mapping) != known.digest:
         _refuse_foreign_somewhere(step, ())
-    return 0
+    if kept and (step.head_hashes is None or not step.overwrites_kept):
+        raise exceptions.would_be_overwritten(kept, step.where, show_keys=step.show_keys)
+    if step.head_hashes is None:
+        return 0
+    staging.stage_hashes(connection, step.head_hashes())
+    exceptions.lapse(connection, kept)
+    return changes.displace(connection, mapping, step.move, step.cut.week)
 
 
 def _refuse_foreign_somewhere(step: Step, named: tuple[str, ...], hint: str = "") -> None:
     shown = f": {'; '.join(named)}" if named else ""
-    raise GuardError(
+    raise ForeignWriteError(
         what=f"rows were changed on the target by someone else{shown}",
         where=step.where,
         expected="the rows as the last load left them",
@@ -459,6 +477,7 @@ def _read_back(connection: Connection, step: Step, proof: Proof) -> RoundTrip:
         step.table,
         target_rows=proof.target_rows,
         delta=step.delta,
+        accepted=proof.accepted,
     )
     if found.holds:
         return found

@@ -12,6 +12,7 @@ from datetime import date
 from psycopg import sql
 
 from migration_assets.errors import TargetError
+from migration_assets.findings import DifferingRow
 from migration_assets.model import AcceptedRow, Delta, Digest, Op, TableMapping
 from migration_assets.target import copies
 from migration_assets.target.apply import same_key
@@ -24,18 +25,29 @@ _EXTRAS = sql.Identifier("pg_temp", "extras")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """Rows that are to stay as they differ: why, and who says so."""
+
+    rows: tuple[DifferingRow, ...]
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Repairing:
     """What a repair found before its transaction.
 
     `seen` is the target's digest at that moment, None where the table is gone. `extras` gives the
     hashes of its rows that the cut doesn't have, with their copies. `requarantine` makes the
-    table's quarantine anew. `ended` are exceptions that end with it.
+    table's quarantine anew. `ended` are exceptions that end with it; `keeping` are rows that become
+    exceptions in place of being put right.
     """
 
     seen: Digest | None
     extras: Callable[[], Iterable[tuple[int, int]]]
     requarantine: bool = False
     ended: tuple[AcceptedRow, ...] = ()
+    keeping: Keeping | None = None
 
 
 def stage_extras(

@@ -1,15 +1,12 @@
 """What a person can do about a step whose proof fails: each cause has a way out of its own."""
 
+import shlex
+
 from migration_assets.findings import Proof
 from migration_assets.model import TableMapping
 from migration_assets.target.apply import foreign_hint
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import drop_expressions, read_table
-
-_QUARANTINE_HINT = (
-    "if somebody changed migration.quarantine, `--acknowledge foreign_writes` makes this table's"
-    " part of it anew from the cut; if nobody did, keep both cuts and report it"
-)
 
 
 def of_foreign_write(connection: Connection, mapping: TableMapping, proof: Proof) -> str:
@@ -23,7 +20,12 @@ def of_foreign_write(connection: Connection, mapping: TableMapping, proof: Proof
 def of_unequal(connection: Connection, mapping: TableMapping, proof: Proof) -> str:
     """Say what to do about a target that isn't equal to its cut after the step."""
     if proof.digest_equal:
-        return _QUARANTINE_HINT
+        name = shlex.quote(mapping.table)
+        return (
+            f"if somebody changed migration.quarantine, `migration-assets repair {name}` or"
+            " `--acknowledge foreign_writes` makes this table's part of it anew from the cut; if"
+            " nobody did, keep both cuts and report it"
+        )
     again = (
         f"materialize delta/{mapping.table} for {proof.week} again, then the table; if it stays,"
         " keep both cuts and report it"

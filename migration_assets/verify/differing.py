@@ -5,15 +5,17 @@ is read past them, so memory doesn't grow with the number of rows.
 """
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 from psycopg import sql
 
 from migration_assets.errors import TargetError
+from migration_assets.findings import DifferingRow
 from migration_assets.mapping.rows import RowFitter, key_text
 from migration_assets.model import (
     BUCKETS,
@@ -28,6 +30,7 @@ from migration_assets.model import (
 )
 from migration_assets.source.reader import fitted_rows
 from migration_assets.source.scratch import scratch_database
+from migration_assets.target.apply import key_as_text
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import table_name
 from migration_assets.verify import digest_sql
@@ -179,3 +182,81 @@ def _hashes(mapping: TableMapping, buckets: Collection[int]) -> sql.Composed:
         sql.SQL(", ").join([sql.Literal(b) for b in sorted(buckets)]),
         n=sql.Literal(BUCKETS),
     )
+
+
+def describe(
+    connection: Connection,
+    mapping: TableMapping,
+    lacking: Sequence[Lacking],
+    extras: Sequence[Extra],
+) -> tuple[DifferingRow, ...]:
+    """Name differing rows for people: keys, and the columns in which both sides have other values.
+
+    Held in memory. The target is read once more, as it stands by now.
+    """
+    if not mapping.key:
+        return tuple(
+            DifferingRow(
+                key=f"row with hash {row_hash:+d}",
+                key_hash=row_hash,
+                source_hash=None if extra else row_hash,
+                target_hash=row_hash if extra else None,
+            )
+            for row_hash, extra in (
+                *((row.row_hash, False) for row in lacking),
+                *((row.row_hash, True) for row in extras for _ in range(row.copies)),
+            )
+        )
+    names = [c.name for c in mapping.columns]
+    there = _cells(connection, mapping, [row.key_hash for row in (*lacking, *extras)])
+    hasher = RowHasher(mapping)
+    found: list[DifferingRow] = []
+    for row in lacking:
+        cells = there[row.key_hash].cells if row.target_hash is not None else ()
+        pairs = zip(names, hasher.cell_hashes(row.values), cells, strict=False)
+        found.append(
+            DifferingRow(
+                key=row.key,
+                key_hash=row.key_hash,
+                source_hash=row.row_hash,
+                target_hash=row.target_hash,
+                columns=tuple(name for name, ours, theirs in pairs if ours != theirs),
+            )
+        )
+    found += [
+        DifferingRow(
+            key=there[row.key_hash].key,
+            key_hash=row.key_hash,
+            source_hash=None,
+            target_hash=row.row_hash,
+        )
+        for row in extras
+    ]
+    return tuple(sorted(found, key=lambda row: row.key))
+
+
+class _Cells(NamedTuple):
+    """A row of the target: its key for people, and its cells' hashes."""
+
+    key: str
+    cells: tuple[int, ...]
+
+
+_NOT_THERE = _Cells("a row that is gone by now", ())
+
+
+def _cells(
+    connection: Connection, mapping: TableMapping, key_hashes: Sequence[int]
+) -> defaultdict[int, _Cells]:
+    found: defaultdict[int, _Cells] = defaultdict(lambda: _NOT_THERE)
+    query = sql.SQL("SELECT {}, {}, {} FROM {} AS t WHERE {} = ANY ({}::pg_catalog.int8[])").format(
+        digest_sql.key_hash(mapping, "t"),
+        key_as_text(mapping, "t"),
+        sql.SQL(", ").join([digest_sql.cell_hash(mapping, c, "t") for c in mapping.columns]),
+        table_name(mapping),
+        digest_sql.key_hash(mapping, "t"),
+        sql.Literal(f"{{{','.join(map(str, key_hashes))}}}"),
+    )
+    for key_hash, key, *cells in cast("Any", connection.execute(query)):
+        found[key_hash] = _Cells(key, tuple(cells))
+    return found

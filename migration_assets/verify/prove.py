@@ -16,11 +16,13 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
-from migration_assets.target import ddl, quarantine
+from migration_assets.target import ddl, ledger, quarantine
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import table_name
+from migration_assets.target.foreign_writes import noted_since
 from migration_assets.verify import digest_sql
 from migration_assets.verify.accepted import Settled, adjust, more_rows, settle
+from migration_assets.verify.attribution import attribute
 from migration_assets.verify.compare import compare
 from migration_assets.verify.digest import from_buckets
 from migration_assets.verify.expect import rows_under
@@ -138,6 +140,35 @@ def prove(
         note = Difference(key="quarantine", what=f"{lost} unfit rows missing, {extra} too many")
         proof = dataclasses.replace(proof, differences=(*proof.differences, note))
     return proof, actual
+
+
+def attributed(
+    connection: Connection,
+    head: Head,
+    proof: Proof,
+    *,
+    expected: Expected,
+    actual: Digest,
+    guarded: bool,
+) -> Proof:
+    """Return a proof of what stands at the head with where its differences come from.
+
+    `guarded` tells whether the write guard notes who writes.
+    """
+    if proof.holds:
+        return proof
+    mapping = ledger.sealed_mapping(connection, head.mapping_hash)
+    found = attribute(
+        head,
+        expected,
+        actual,
+        quarantine_equal=proof.quarantine_equal,
+        accepted=(*proof.accepted, *proof.lapsed),
+        lapsed=len(proof.lapsed),
+        writes=noted_since(connection, mapping.source, mapping.table, head.entry),
+        writes_known=guarded,
+    )
+    return dataclasses.replace(proof, attribution=found)
 
 
 def stored_proof(head: Head, accepted: Sequence[AcceptedRow] = ()) -> Proof:

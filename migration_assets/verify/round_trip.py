@@ -28,6 +28,7 @@ from migration_assets.mapping.rows import as_cast, key_text
 from migration_assets.mapping.transform import fitter_of
 from migration_assets.mapping.values import render
 from migration_assets.model import (
+    AcceptedRow,
     Cut,
     Delta,
     Kind,
@@ -45,6 +46,7 @@ from migration_assets.target.apply import same_key
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import raw, table_name
 from migration_assets.target.staging import STAGED, staged_value
+from migration_assets.verify import digest_sql
 
 CHANGED_ROWS = 1_000  # of those that a step wrote
 SAMPLED_ROWS = 1_000  # of all rows of the target, on average
@@ -76,14 +78,17 @@ def round_trip(
     *,
     target_rows: int,
     delta: Delta | None = None,
+    accepted: Iterable[AcceptedRow] = (),
 ) -> RoundTrip:
     """Read back a sample of the target, and rows that a staged `delta` wrote.
 
-    The sample is drawn by key hash: the same one all through a week, another in the next. Needs an
-    open transaction. Memory is bounded, by rows and by bytes.
+    The sample is drawn by key hash: the same one all through a week, another in the next; rows that
+    exceptions keep are left out. Needs an open transaction. Memory is bounded, by rows and by
+    bytes.
     """
     chunk = _chunk(connection, mapping, target_rows)
-    sample = _read(connection, mapping, _sample(mapping, cut.week, target_rows), chunk)
+    drawn = _sample(mapping, cut.week, target_rows) + _but_for(mapping, accepted)
+    sample = _read(connection, mapping, drawn, chunk)
     changed = (
         _read(connection, mapping, _changed(connection, mapping, cut.week, delta), chunk)
         if delta
@@ -111,6 +116,16 @@ def _sample(mapping: TableMapping, week: date, target_rows: int) -> sql.Composed
         _columns(mapping),
         table_name(mapping),
         _one_in(_share(target_rows, SAMPLED_ROWS), mapping, week, "t"),
+    )
+
+
+def _but_for(mapping: TableMapping, accepted: Iterable[AcceptedRow]) -> sql.Composable:
+    """Return the condition that leaves rows out which are to differ."""
+    hashes = ",".join(str(row.key_hash) for row in accepted)
+    if not hashes:
+        return sql.SQL("")
+    return sql.SQL(" AND {} <> ALL ({}::pg_catalog.int8[])").format(
+        digest_sql.key_hash(mapping, "t"), sql.Literal(f"{{{hashes}}}")
     )
 
 

@@ -1,0 +1,247 @@
+"""Guards before a move: what is probably not meant stops its table, with the figures.
+
+Nothing is changed until a person says so, for one run (`--acknowledge NAME`). Foreign writes are
+found inside the move itself; all else is looked at here, once everything is prepared. Several
+guards that stop one step are said in one error.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from migration_assets.errors import GuardError, StateError
+from migration_assets.model import (
+    Cut,
+    Delta,
+    Expected,
+    Head,
+    Scope,
+    SourceTable,
+    TableMapping,
+)
+from migration_assets.settings import Settings
+from migration_assets.source import cut as cuts
+from migration_assets.source import delta_files
+from migration_assets.source.going_back import Undone, could_tell, counter_back, undone
+from migration_assets.source.reader import catalog_in
+from migration_assets.source.turnover import Turnover, turnover
+from migration_assets.state import State
+from migration_assets.target.apply import FOREIGN_WRITES
+from migration_assets.target.displaced import DISPLACED_ROWS
+from migration_assets.target.exceptions import KEPT_ROWS
+
+QUARANTINE_LIMIT = "quarantine_limit"
+MASS_CHANGE = "mass_change"
+RESTORED_SOURCE = "restored_source"
+EVERY_GUARD = "all"
+GUARDS = (
+    FOREIGN_WRITES,
+    KEPT_ROWS,
+    DISPLACED_ROWS,
+    QUARANTINE_LIMIT,
+    MASS_CHANGE,
+    RESTORED_SOURCE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A step that is prepared, as guards look at it.
+
+    `base` is the mapping at which the table stands, `renamed` leads from a column's new name to its
+    old one.
+    """
+
+    settings: Settings
+    state: State
+    cut: Cut
+    table: SourceTable
+    mapping: TableMapping
+    base: TableMapping
+    head: Head | None
+    delta: Delta
+    expected: Expected
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def where(self) -> str:
+        """Name table and week for an error."""
+        return f"table {self.table.name}, week {self.cut.week}"
+
+    @property
+    def older(self) -> Cut | None:
+        """The cut at which the table stands; None where the step doesn't leave it."""
+        if self.head is None or self.head.cut == self.cut.id:
+            return None
+        return cuts.find(self.state, self.cut.source, self.head.cut)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """What a guard found: what, what was expected, and what can be done beside acknowledging."""
+
+    what: str
+    expected: str
+    hint: str
+
+
+def passes(acknowledged: frozenset[str], guard: str) -> bool:
+    """Tell whether a run was told to let a guard pass."""
+    return guard in acknowledged or EVERY_GUARD in acknowledged
+
+
+def refuse(step: Prepared, acknowledged: frozenset[str]) -> None:
+    """Raise `GuardError` with all that stops a step; guards that may pass aren't asked."""
+    stops = {
+        guard: found
+        for guard, look in _LOOKS.items()
+        if not passes(acknowledged, guard) and (found := look(step))
+    }
+    if not stops:
+        return
+    told = " ".join(f"--acknowledge {guard}" for guard in stops)
+    raise GuardError(
+        what="; ".join(found.what for found in stops.values()),
+        where=step.where,
+        expected="; ".join(found.expected for found in stops.values()),
+        hint=f"{'; '.join(found.hint for found in stops.values())}; or, if it is meant, `{told}`",
+    )
+
+
+def _quarantine(step: Prepared) -> Stop | None:
+    expected = step.expected
+    limit = step.settings.quarantine_limit(expected.source_rows)
+    if expected.unfit_rows <= limit:
+        return None
+    return Stop(
+        what=f"{expected.unfit_rows} of {expected.source_rows} rows don't fit the mapping and would"
+        " be quarantined",
+        expected=f"at most {limit} (quarantine_rows, quarantine_share)",
+        hint="mend the source, or give the column a `type` or `policy: widen` in migration.yaml"
+        " (see `migration-assets plan`)",
+    )
+
+
+def _mass_change(step: Prepared) -> Stop | None:
+    """Stop a step that deletes or changes more of the head's rows than the settings let pass."""
+    head, settings = step.head, step.settings
+    if head is None or head.rows < max(1, settings.guard_rows) or head.cut == step.cut.id:
+        return None
+    found = _turned_over(step, head)
+    rows, touched = head.rows, found.deleted + found.changed
+    most = int(rows * settings.deleted_share), int(rows * settings.changed_share)
+    if found.deleted <= most[0] and touched <= most[1]:
+        return None
+    return Stop(
+        what=f"of the {rows:,} rows that stand since week {head.week} this step would delete"
+        f" {found.deleted:,} and change {found.changed:,}",
+        expected=f"at most {most[0]:,} deleted (deleted_share), and {most[1]:,} deleted or changed"
+        " (changed_share)",
+        hint="ask those who run the application what happened to this table",
+    )
+
+
+def _turned_over(step: Prepared, head: Head) -> Turnover:
+    """Count from the delta; where the whole cut is staged, from the two cuts."""
+    delta = step.delta
+    if delta.scope is Scope.CHANGES:
+        # Without a key a changed row is one that goes and one that comes.
+        paired = 0 if step.mapping.key else min(delta.deletes, delta.inserts)
+        return Turnover(deleted=delta.deletes - paired, changed=delta.updates + paired)
+    lost = max(0, head.source_rows - step.expected.source_rows)
+    older = step.older
+    before = catalog_in(older).table(step.table.name) if older else None
+    if older is None or before is None:
+        return Turnover(deleted=lost, changed=0)
+    cuts.check(older)
+    found = turnover(
+        older, step.cut, before, step.table, key=_common_key(step), renamed=step.renamed
+    )
+    return found or Turnover(deleted=lost, changed=0)
+
+
+def _common_key(step: Prepared) -> tuple[str, ...]:
+    """Return the key by which rows of both cuts are known; none where it became another."""
+    key = step.mapping.key
+    return key if tuple(step.renamed.get(c, c) for c in key) == step.base.key else ()
+
+
+def _restored(step: Prepared) -> Stop | None:
+    """Stop a step to an older copy of the source: rows, a counter or the schema go back."""
+    head, older = step.head, step.older
+    if head is None or older is None:
+        return None
+    said = _counter(step, older) or _schema(step, older) or _rows(step, head)
+    if not said:
+        return None
+    return Stop(
+        what=f"the source looks like an older copy of itself: {said}",
+        expected=f"what the application did since week {head.week}, and nothing of it undone",
+        hint="ask those who run the application whether a backup was restored; if the right file is"
+        " put back, the next week's cut carries what this one missed",
+    )
+
+
+def _counter(step: Prepared, older: Cut) -> str:
+    found = counter_back(older, step.cut, step.table)
+    if found is None:
+        return ""
+    return (
+        f"its AUTOINCREMENT counter went back from {found.before:,} to {found.now:,}, and"
+        f" {found.rows:,} rows of week {older.week} have keys above it"
+    )
+
+
+def _schema(step: Prepared, older: Cut) -> str:
+    """Say that the schema is that of an earlier cut again, where it takes this table along."""
+    if step.mapping.hash == step.base.hash or step.cut.fingerprint == older.fingerprint:
+        return ""
+    earlier = [
+        c.week
+        for c in cuts.cuts(step.state, step.cut.source)
+        if c.week < older.week and c.fingerprint == step.cut.fingerprint
+    ]
+    return f"its schema is again that of week {earlier[-1]}" if earlier else ""
+
+
+def _rows(step: Prepared, head: Head) -> str:
+    """Say how many rows of the table's last move the new cut undoes, where that tells."""
+    last = _last_move(step, head)
+    if last is None or not could_tell(last, step.delta):
+        return ""
+    with step.state.workspace() as scratch:
+        found = undone(last, step.delta, step.mapping, step.table, step.cut, scratch=scratch)
+    return _told(found, head) if found.tells else ""
+
+
+def _told(found: Undone, head: Head) -> str:
+    gone, back, reverted = (found.undone[op] for op in found.undone)
+    return (
+        f"of {sum(found.touched.values()):,} rows that week {head.week} brought, took or changed,"
+        f" {found.rows:,} are undone ({gone:,} gone again, {back:,} back, {reverted:,} as before)"
+    )
+
+
+def _last_move(step: Prepared, head: Head) -> Delta | None:
+    """Return the stored delta of the table's last move, where both can be compared row by row.
+
+    A first load has none; one that is lost or damaged leaves the other signs.
+    """
+    last = delta_files.find(step.state, step.cut.source, step.table.name, head.week)
+    if last is None or last.cut != head.cut or last.base_cut in (None, last.cut):
+        return None
+    if {last.scope, step.delta.scope} != {Scope.CHANGES} or step.delta.base_cut != head.cut:
+        return None
+    if not last.mapping_hash == step.delta.mapping_hash == step.mapping.hash:
+        return None
+    with suppress(StateError):
+        delta_files.check(last)
+        return last
+    return None
+
+
+_LOOKS: Mapping[str, Callable[[Prepared], Stop | None]] = {
+    QUARANTINE_LIMIT: _quarantine,
+    MASS_CHANGE: _mass_change,
+    RESTORED_SOURCE: _restored,
+}
