@@ -218,10 +218,10 @@ def _prepared(
 ) -> Generator[Step]:
     """Lend the step of a way back; its delta lies in a workspace, apart from those of weeks."""
     displaces = passes(acknowledged, FOREIGN_WRITES)
-    overwrites_kept = route.remapping is not None and passes(acknowledged, KEPT_ROWS)
     at("prepared")
     with migration.state.workspace() as folder:
         delta = _delta(migration, route, LocalState(folder), whole=displaces)
+        overwrites_kept = delta.scope is Scope.EVERYTHING and passes(acknowledged, KEPT_ROWS)
         at("compared")
         yield Step(
             cut=route.cut,
