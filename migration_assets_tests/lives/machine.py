@@ -18,9 +18,12 @@ from migration_assets.errors import MigrationError
 from migration_assets.findings import Moved
 from migration_assets_tests.fixtures_migration import week
 from migration_assets_tests.lives.expected import (
+    DISPLACED,
     Forecast,
+    Table,
     forecast,
     head_of,
+    keep,
     repair,
     rollback,
 )
@@ -46,6 +49,7 @@ ACKNOWLEDGED: Final = (
     NOTHING,
     NOTHING,
     frozenset({"foreign_writes"}),
+    frozenset({"foreign_writes", "kept_rows"}),
     frozenset({"quarantine_limit"}),
     frozenset({"all"}),
 )
@@ -246,7 +250,6 @@ class Life(Watched):
                 limit=LIMIT,
                 acknowledged=acknowledged,
                 told=True,
-                whole=True,
                 replay=True,
             )
         contents = {n: t.head.content for n, t in self.tables.items() if t.head}
@@ -283,7 +286,7 @@ class Life(Watched):
         weeks = sorted({move.head.week for move in table.moves}) or [week(1)]
         back = None if by_entry else weeks[-1 - number % len(weeks)]
         expected = rollback(table, week=back, entry=entry, acknowledged=acknowledged)
-        if any(move.displaced for move in table.moves):
+        if DISPLACED in expected.doubts and self.unsure_of(table, expected, acknowledged):
             return
         migration = self.now()
 
@@ -303,6 +306,29 @@ class Life(Watched):
         self.moved(name, expected, move, fault)
         if released and table.held:
             self.let_go(name)
+
+    def unsure_of(self, table: Table, expected: Forecast, acknowledged: frozenset[str]) -> bool:
+        """Tell whether some of the displaced rows may be put back, and others not."""
+        assert expected.go is not None
+        assert table.head is not None
+        wide = any(c.kind is Kind.WIDE for c in expected.go.content.columns)
+        return wide or bool(acknowledged & {"displaced_rows", "all"})
+
+    @rule(name=names)
+    def keep_target(self, name: str) -> None:
+        """Let what somebody else wrote stay, as exceptions."""
+        table = self.tables[name]
+        if table.head and any(c.kind is Kind.WIDE for c in table.head.content.columns):
+            return  # whether the next load widens it, and so writes it whole, isn't forecast
+        expected = keep(table)
+        try:
+            found = repairs.keep_target(self.now(), name, reason="a life's whim", by="life")
+        except MigrationError as error:
+            self.refused(name, expected, error)
+        else:
+            assert len(found) == (len(table.differing()) if expected.go else 0)
+            self.settle(name, expected, committed=True)
+        self.figures.steps["keep target"] += 1
 
     @rule(name=names, fault=faults)
     def repair(self, name: str, fault: Fault) -> None:

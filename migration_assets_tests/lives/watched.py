@@ -4,7 +4,6 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,10 +57,9 @@ class Watched(RuleBasedStateMachine):
         self.judge = Judge(self.url)
         self.outsider = Outsider(self.judge)
         self.application = Application(self.folder / "app.sqlite", SHAPES)
-        self.tables = {name: Table() for name in NAMES}
+        self.tables = {shape.name: Table(key=shape.key) for shape in SHAPES}
         self.cuts: dict[int, dict[str, Content]] = {}
         self.as_text: dict[str, set[str]] = {name: set() for name in NAMES}
-        self.whole: set[tuple[str, date]] = set()  # deltas that may hold a whole cut
         self.touched: set[str] = set()
         self.ledger: list[Entry] = []
         self.finished = True  # the last rule ended as it should
@@ -123,20 +121,14 @@ class Watched(RuleBasedStateMachine):
         """Say what carrying a table must do."""
         cut = self.cut(name, number)
         if cut is None:
-            return forecast(
-                self.tables[name], None, limit=LIMIT, acknowledged=NOTHING, told=True, whole=False
-            )
-        expected = forecast(
+            return forecast(self.tables[name], None, limit=LIMIT, acknowledged=NOTHING, told=True)
+        return forecast(
             self.tables[name],
             cut,
             limit=LIMIT,
             acknowledged=acknowledged,
             told=told,
-            whole=(name, cut.week) in self.whole,
         )
-        if acknowledged & {"foreign_writes", "all"}:
-            self.whole.add((name, cut.week))
-        return expected
 
     def moved(
         self,
@@ -198,7 +190,6 @@ class Watched(RuleBasedStateMachine):
 
     def compare(self, name: str, expected: Forecast, moved: Moved | None) -> None:
         """Hold what a move says of itself against its forecast."""
-        table = self.tables[name]
         if moved is None:
             assert expected.nothing
             return
@@ -206,9 +197,10 @@ class Watched(RuleBasedStateMachine):
         assert moved.outcome is (Outcome.COVERED if expected.covered else Outcome.LOADED)
         if expected.covered or expected.go is None:
             return
-        assert moved.displaced in (0, table.foreign())
         assert moved.proof.holds
-        assert moved.proof.target_rows == expected.go.fitting.total()
+        assert (
+            moved.proof.target_rows == self.judge.target(name, expected.go.content.columns).total()
+        )
         assert moved.proof.quarantined_rows == expected.go.unfit.total()
 
     def settle(self, name: str, expected: Forecast, *, committed: bool) -> None:
