@@ -191,7 +191,7 @@ class Table:
         """Return the rows that a move replaces and keeps."""
         if self.head is None or forecast.kind == "keep":
             return Rows()
-        if forecast.kind == "repair":
+        if forecast.kind == "repair" and not forecast.whole:
             return self.target - self.adjusted(self.head.fitting, self.holding(self.head))
         return self.target - self.head.fitting if forecast.whole else Rows()
 
@@ -381,7 +381,7 @@ def _of_cut(
     if not told and renamed(table.head, cut.content):
         doubts.add(DRIFT)
     if cut.content.hopeless(cut.as_text):
-        (stops if table.head is None else doubts).add(HOPELESS)
+        doubts.add(HOPELESS)  # unless they fit no type at all: then they are quarantined
     if cut.unfit.total() > limit and not acknowledged & {"quarantine_limit", "all"}:
         stops.add(LIMIT)
     return stops, doubts
@@ -436,11 +436,12 @@ def rollback(
     return replace(found, whole=whole, stops=frozenset(stops), doubts=frozenset(doubts))
 
 
-def repair(table: Table) -> Forecast:
-    """Say what a repair must do: put right what differs, also on hold."""
+def repair(table: Table, *, kept: bool) -> Forecast:
+    """Say what a repair must do: put right what differs, also on hold; maybe what is kept, too."""
     if table.head is None:
         return Forecast(nothing=True)
-    return Forecast(go=table.head, kind="repair", covered=table.clean)
+    ends = kept and bool(table.kept)
+    return Forecast(go=table.head, kind="repair", covered=table.clean and not ends, whole=ends)
 
 
 def keep(table: Table) -> Forecast:

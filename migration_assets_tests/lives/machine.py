@@ -44,6 +44,7 @@ STAGES: Final = (
     *("prepared", "compared", "locked", "staged", "altered", "applied", "quarantined"),
     *("proved", "read_back", "written", "committed"),
 )
+UNKNOWN: Final = 10_000  # no entry has this number
 ACKNOWLEDGED: Final = (
     NOTHING,
     NOTHING,
@@ -160,6 +161,12 @@ class Life(Watched):
         for name, (left_out, fault) in zip(NAMES, each, strict=True):
             if not left_out:
                 self.carry(name, NEWEST, NOTHING, fault, told=True)
+
+    @rule(first=changes_list, second=changes_list)
+    def run_two_weeks(self, first: list[Any], second: list[Any]) -> None:
+        """Let two weeks go by in which nothing fails."""
+        for some in (first, second):
+            self.run_week(1, some, [(False, None)] * len(NAMES))
 
     @precondition(lambda self: self.cuts)
     @rule(name=names, number=number, acknowledged=acknowledgements, fault=faults)
@@ -281,10 +288,16 @@ class Life(Watched):
     ) -> None:
         """Take a week back, or an entry, and everything after it; maybe let the table go on."""
         table = self.tables[name]
-        entries = [move.entry for move in table.moves]
-        entry = [*entries, 10_000][-1 - number % (len(entries) + 1)] if by_entry else None
+        entries = [move.entry for move in table.moves] or [UNKNOWN]
         weeks = sorted({move.head.week for move in table.moves}) or [week(1)]
-        back = None if by_entry else weeks[-1 - number % len(weeks)]
+        if number == NEWEST:
+            entry, back = entries[-1], weeks[-1]
+        elif number < 2:  # what can't be taken back
+            entry, back = (UNKNOWN, entries[0])[number], weeks[0]
+        else:
+            entry = entries[-1 - number % max(1, len(entries) - 1)]
+            back = weeks[-1 - number % max(1, len(weeks) - 1)]
+        entry, back = (entry, None) if by_entry else (None, back)
         expected = rollback(table, week=back, entry=entry, acknowledged=acknowledged)
         if DISPLACED in expected.doubts and self.unsure_of(table, expected, acknowledged):
             return
@@ -330,14 +343,14 @@ class Life(Watched):
             self.settle(name, expected, committed=True)
         self.figures.steps["keep target"] += 1
 
-    @rule(name=names, fault=faults)
-    def repair(self, name: str, fault: Fault) -> None:
-        """Put right what somebody else wrote."""
-        expected = repair(self.tables[name])
+    @rule(name=names, fault=faults, kept=st.integers(0, 3).map(lambda n: n == 0))
+    def repair(self, name: str, fault: Fault, *, kept: bool = False) -> None:
+        """Put right what somebody else wrote; sometimes what was kept, too."""
+        expected = repair(self.tables[name], kept=kept)
         migration = self.now()
 
         def move(at: At) -> Moved | None:
-            return repairs.repair(migration, name, run="life", at=at)
+            return repairs.repair(migration, name, run="life", kept=kept, at=at)
 
         self.figures.steps["repair"] += 1
         self.moved(name, expected, move, fault)
@@ -413,6 +426,33 @@ class Life(Watched):
         if done:
             self.touched.add(name)
             self.figures.foreign_writes += 1
+
+    @rule(
+        name=names,
+        kinds=st.lists(st.sampled_from(("insert", "update", "delete")), min_size=1, max_size=3),
+        chosen=numbers,
+        then=st.sampled_from(("repair", "keep", "undo", "displace", "nothing")),
+        some=changes_list,
+    )
+    def disturb(
+        self, name: str, kinds: list[str], chosen: list[int], then: str, some: list[Any]
+    ) -> None:
+        """Let somebody else write on the target, and somebody do something about it."""
+        for turn, kind in enumerate(kinds):
+            self.write_elsewhere(name, kind, [n + turn for n in chosen])
+        match then:
+            case "repair":
+                self.repair(name, None)
+            case "keep":
+                self.keep_target(name)
+            case "undo":
+                self.write_elsewhere(name, "undo", chosen)
+            case "displace":
+                self.live(some)
+                self.take_cut(1, broken=False)
+                self.carry(name, NEWEST, frozenset({"all"}), None, told=True)
+            case _:
+                pass
 
     @rule(name=names, number=number, more=st.booleans())
     def write_in_quarantine(self, name: str, number: int, *, more: bool) -> None:

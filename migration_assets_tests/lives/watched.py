@@ -169,6 +169,7 @@ class Watched(RuleBasedStateMachine):
         fired: list[str],
     ) -> None:
         """Do a move; every way it may end is one that the forecast allows."""
+        self.finished = False
         try:
             done = move(at)
         except InjectedError:
@@ -184,6 +185,7 @@ class Watched(RuleBasedStateMachine):
 
     def refused(self, name: str, expected: Forecast, error: MigrationError) -> None:
         """Make sure that a move stopped for a reason that was forecast."""
+        self.finished = False
         if not expected.allows(error):
             message = f"{name} was to do: {expected}"
             raise AssertionError(message) from error
@@ -215,6 +217,7 @@ class Watched(RuleBasedStateMachine):
         self, name: str, expected: Forecast, ends: list[Moved | MigrationError | None]
     ) -> None:
         """Hold the ends of moves at the same time against the forecast: one of them moves."""
+        self.finished = False
         errors = [end for end in ends if isinstance(end, MigrationError)]
         done = [end for end in ends if isinstance(end, Moved)]
         assert len(errors) + len(done) == len(ends), "a thread died"
