@@ -7,6 +7,7 @@ from datetime import date
 from migration_assets.errors import MigrationError
 from migration_assets.mapping.objects import NOT_MADE, without
 from migration_assets.mapping.views import translate_views
+from migration_assets.migration import persistent
 from migration_assets.model import DeferredObject, SourceTable, TableMapping
 from migration_assets.report.plan import Plan, PlannedObject, TablePlan
 from migration_assets.report.weekly import TAKEN
@@ -43,6 +44,7 @@ def with_deferred(
     )
 
 
+@persistent
 def deferred_at(migration: Migration, week: date) -> dict[str, str]:
     """Try what is deferred of all loaded tables and of a week's views; say of each how it went."""
     cut = cut_for(migration, week)

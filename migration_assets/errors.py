@@ -5,7 +5,13 @@ bounded retry; a `TerminalError` will come again until somebody acts. No error e
 value or a secret: keys, names and counts only.
 """
 
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
+
+from migration_assets.plain import plain
+
+_FRAMES = 8  # innermost places of an exception that are told
 
 
 @dataclass(kw_only=True, eq=False)  # not frozen: contextlib sets __traceback__ on what passes it
@@ -18,13 +24,13 @@ class MigrationError(Exception):
     hint: str = ""
 
     def __str__(self) -> str:
-        """Render one paragraph, each part on a line of its own."""
+        """Render one paragraph, each part on a line of its own; names in it stay text."""
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
         if self.expected:
             lines.append(f"expected: {self.expected}")
         if self.hint:
             lines.append(f"to do: {self.hint}")
-        return "\n".join(lines)
+        return plain("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by fields, since Dagster carries errors between processes."""
@@ -43,6 +49,21 @@ class TerminalError(MigrationError):
 
 class TransientError(MigrationError):
     """May go away by itself; worth a bounded retry."""
+
+
+class BugError(TerminalError):
+    """An error of migration_assets itself, named by class and place: its text may quote a row."""
+
+
+def bug(error: Exception) -> BugError:
+    """Return what may be told of an exception that nobody expected; raise it `from None`."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    places = (f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+    return BugError(
+        what=f"an error of migration-assets itself ({type(error).__name__})",
+        where=" > ".join(places),
+        hint="report it with these places; its text is left out, since it may quote a row",
+    )
 
 
 class SettingsError(TerminalError):
@@ -91,6 +112,14 @@ class TargetUnavailableError(TransientError):
 
 class TargetUnreachableError(TargetUnavailableError):
     """No connection within the patience that was set: it has been tried again already."""
+
+
+class TargetUnsteadyError(TargetUnavailableError):
+    """The target broke a step off again and again, for as long as it may be repeated."""
+
+
+class OvertakenError(TargetUnavailableError):
+    """Other runs moved the table each time that this one had prepared its step."""
 
 
 class DagsterStorageError(TransientError):

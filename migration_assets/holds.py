@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from migration_assets.errors import SettingsError
+from migration_assets.migration import persistent
 from migration_assets.model import Hold
 from migration_assets.step import Migration
 from migration_assets.target import ledger
@@ -18,6 +19,7 @@ from migration_assets.target.connection import Connection, connect, require_writ
 from migration_assets.target.move import lock_table
 
 
+@persistent
 def hold(migration: Migration, table: str, reason: str, *, by: str | None = None) -> None:
     """Put a table on hold: nothing moves it until it is released.
 
@@ -35,6 +37,7 @@ def hold(migration: Migration, table: str, reason: str, *, by: str | None = None
         ledger.hold(connection, migration.source, table, reason=text, by=by or who_says_so())
 
 
+@persistent
 def release(migration: Migration, table: str) -> Hold | None:
     """Let a table go on; return the hold that ended, None where there was none."""
     with _to_hold(migration, table, f"table {table}") as connection:

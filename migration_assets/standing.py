@@ -27,6 +27,7 @@ from migration_assets.findings import (
     Violation,
 )
 from migration_assets.mapping.evolution import Evolution
+from migration_assets.migration import persistent
 from migration_assets.model import (
     AcceptedRow,
     Cut,
@@ -55,6 +56,7 @@ from migration_assets.verify.schema import columns_differ, compare_schema
 _SNAPSHOT: LiteralString = "REPEATABLE READ READ ONLY"
 
 
+@persistent
 def schema_drift(migration: Migration, week: date) -> dict[str, list[str]]:
     """Return, per table that was loaded before, how the week's cut differs from its mapping."""
     cut = cut_for(migration, week)
@@ -99,6 +101,7 @@ def _follow(
         return Evolution(base=base, mapping=base, unsafe=(wrong,))
 
 
+@persistent
 def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date]) -> Status:
     """Return where the tables stand in these weeks, from ledger and attempts."""
     entries: list[dict[str, Any]] = []
@@ -118,12 +121,14 @@ def standing(migration: Migration, tables: Iterable[str], weeks: Sequence[date])
     return replace(found, exceptions={t: said for t, said in named.items() if t in found.cells})
 
 
+@persistent
 def holds(migration: Migration) -> dict[str, Hold]:
     """Return the tables that are on hold, by name."""
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
         return ledger.holds(connection, migration.source)
 
 
+@persistent
 def heads_and_holds(migration: Migration) -> tuple[dict[str, date], dict[str, Hold]]:
     """Return the week at which each table stands, and the tables that are on hold.
 
@@ -142,6 +147,7 @@ def heads_and_holds(migration: Migration) -> tuple[dict[str, date], dict[str, Ho
 _SHOWN_KEYS = 3  # of a table's quarantined rows
 
 
+@persistent
 def quarantined(migration: Migration) -> list[Quarantined]:
     """Return the tables that have rows in quarantine; keys only where they are to be shown."""
     keys = _SHOWN_KEYS if migration.settings.show_keys else 0
@@ -151,6 +157,7 @@ def quarantined(migration: Migration) -> list[Quarantined]:
         return quarantine.summary(connection, migration.source, keys=keys)
 
 
+@persistent
 def verify(migration: Migration, table: str) -> Verified | None:
     """Prove a table against its head's cut as it stands now, and inspect it; None if never loaded.
 
@@ -196,6 +203,7 @@ def prove_table(migration: Migration, table: str, required: date | None = None) 
     )
 
 
+@persistent
 def inspect(
     migration: Migration, table: str, *, read_back: RoundTrip | None = None
 ) -> Inspection | None:

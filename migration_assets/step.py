@@ -7,21 +7,19 @@ functions and nothing deeper.
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from migration_assets import guards
-from migration_assets.errors import (
-    MigrationError,
-    StateError,
-    TargetUnavailableError,
-)
+from migration_assets.attempts import note
+from migration_assets.errors import MigrationError, OvertakenError, StateError
 from migration_assets.evolving import follow, refuse_unsafe
 from migration_assets.findings import Moved, Outcome
 from migration_assets.guards import passes
 from migration_assets.mapping.evolution import Evolution
 from migration_assets.mapping.names import asset_name
+from migration_assets.migration import Migration, persistent
 from migration_assets.model import (
     AcceptedRow,
     Cut,
@@ -32,17 +30,14 @@ from migration_assets.model import (
     TableMapping,
 )
 from migration_assets.proposal import propose_for
-from migration_assets.settings import Settings
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.reader import fitted_rows, table_in
-from migration_assets.state import State
 from migration_assets.target import exceptions, ledger
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import (
     Connection,
-    Target,
     connect,
     require_writer,
     translated,
@@ -58,20 +53,6 @@ _log = logging.getLogger(__name__)
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
-    """One migration: its settings, its state folder and its target."""
-
-    settings: Settings
-    state: State
-    target: Target
-
-    @property
-    def source(self) -> str:
-        """The source's name."""
-        return self.settings.source_name
-
-
 def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = None) -> Cut:
     """Return the cut that stands for a week, taking it where none does yet."""
     settings = migration.settings
@@ -85,6 +66,7 @@ def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = 
     )
 
 
+@persistent
 def bootstrap(migration: Migration) -> None:
     """Make the ledger on the target where it is missing."""
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
@@ -99,7 +81,9 @@ def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -
     attempt is noted in the ledger, then raised: no load will come to note it.
     """
     try:
-        return _make_delta(migration, table, week)
+        return migration.until_done(
+            f"delta of table {table}, week {week}", lambda: _make_delta(migration, table, week)
+        )
     except MigrationError as error:
         note(migration, table, week, run, error)
         raise
@@ -159,7 +143,10 @@ def carry(
     A failed attempt is noted in the ledger, then raised.
     """
     try:
-        return _carry(migration, table, week, run=run, acknowledged=acknowledged, at=at)
+        return migration.until_done(
+            f"table {table}, week {week}",
+            lambda: _carry(migration, table, week, run=run, acknowledged=acknowledged, at=at),
+        )
     except MigrationError as error:
         note(migration, table, week, run, error)
         raise
@@ -217,22 +204,29 @@ def replay(
     Quarantined rows that fit by then go in, by the same move, proof and ledger. Where the settings
     ask for no other mapping nothing is changed. A failed attempt is noted, then raised.
     """
-    with alone(migration, table), session(migration, table) as connection:
-        for _ in range(ROUNDS):
-            head = ledger.head(connection, migration.source, table)
-            if head is None:
-                return None
-            ledger.refuse_held(connection, migration.source, table, f"table {table}")
-            try:
+    heads: list[Head] = []
+
+    def do() -> Moved | None:
+        with alone(migration, table), session(migration, table) as connection:
+            for _ in range(ROUNDS):
+                head = ledger.head(connection, migration.source, table)
+                if head is None:
+                    return None
+                ledger.refuse_held(connection, migration.source, table, f"table {table}")
+                heads.append(head)
                 moved = _replay(
                     migration, connection, table, head, run=run, acknowledged=acknowledged, at=at
                 )
-            except MigrationError as error:
-                note(migration, table, head.week, run, error)
-                raise
-            if moved is not None:
-                return moved
-    raise overtaken(f"table {table}")
+                if moved is not None:
+                    return moved
+        raise overtaken(f"table {table}")
+
+    try:
+        return migration.until_done(f"table {table}", do)
+    except MigrationError as error:
+        if heads:
+            note(migration, table, heads[-1].week, run, error)
+        raise
 
 
 def _replay(
@@ -517,24 +511,10 @@ def head_hashes(
     return hashes
 
 
-def overtaken(where: str) -> TargetUnavailableError:
+def overtaken(where: str) -> OvertakenError:
     """Return the error of a table whose head moved each time it was looked at."""
-    return TargetUnavailableError(
+    return OvertakenError(
         what=f"other runs moved the table {ROUNDS} times while this one prepared",
         where=where,
         hint="let the other runs end, then run again",
     )
-
-
-def note(migration: Migration, table: str, week: date, run: str, error: MigrationError) -> None:
-    """Note a failed attempt on the target; where that fails too, the error itself says so."""
-    if isinstance(error, TargetUnavailableError):
-        return  # what can't be reached can't be written to; the run's own log has it
-    try:
-        with connect(migration.target) as connection, translated("migration.attempt"):
-            if ledger.exists(connection):
-                ledger.note_attempt(
-                    connection, migration.source, table, week=week, run=run, error=error
-                )
-    except MigrationError as second:
-        error.add_note(f"the attempt could not be noted in the ledger: {second}")

@@ -12,6 +12,7 @@ pytest_plugins = [
     "migration_assets_tests.fixtures_postgres",
     "migration_assets_tests.fixtures_sqlite",
     "migration_assets_tests.fixtures_migration",
+    "migration_assets_tests.fixtures_faults",
     "migration_assets_tests.fixtures_ui",
     "migration_assets_tests.fixtures_documentation",
 ]

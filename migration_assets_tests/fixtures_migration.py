@@ -60,6 +60,7 @@ def migration_of(source: Path, state: Path, url: str, **settings: object) -> Mig
         "state": state,
         "connect_patience": 2.0,
         "lock_timeout": 10.0,
+        "retry_patience": 0.0,
     }
     fields |= settings
     chosen = Settings(**fields)

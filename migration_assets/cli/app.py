@@ -6,6 +6,7 @@ needs none of it.
 
 import signal
 import sys
+import traceback
 
 import typer
 
@@ -16,7 +17,7 @@ from migration_assets.cli.output import FAILED, MISUSED, report, report_misuse
 from migration_assets.cli.quarantine import list_rows, replay
 from migration_assets.cli.repair import repair
 from migration_assets.cli.weekly import run, status, verify
-from migration_assets.errors import MigrationError, SettingsError
+from migration_assets.errors import MigrationError, SettingsError, bug
 
 app = typer.Typer(
     help="SQLite to Aurora PostgreSQL, weekly, incrementally, provably equal.",
@@ -57,6 +58,10 @@ def main() -> None:
         sys.exit(MISUSED)
     except MigrationError as error:
         report(error)
+        sys.exit(FAILED)
+    except Exception as error:  # noqa: BLE001 - the last to see it; its text may quote a row
+        sys.stderr.writelines(traceback.format_tb(error.__traceback__))
+        report(bug(error))
         sys.exit(FAILED)
     except SystemExit as end:
         if end.code == MISUSED and "--json" in sys.argv:

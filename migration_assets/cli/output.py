@@ -13,7 +13,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from migration_assets.errors import MigrationError, TransientError
+from migration_assets.errors import MigrationError, TransientError, bug
 
 GOOD, FAILED, MISUSED = 0, 1, 2
 
@@ -75,13 +75,8 @@ def error_document(error: MigrationError) -> dict[str, Any]:
 
 
 def _bug_document(error: Exception) -> dict[str, Any]:
-    """Return an error of ours by its class; its text might hold a row's values."""
-    return error_document(
-        MigrationError(
-            what=f"an error of migration-assets itself ({type(error).__name__})",
-            hint="report it with the traceback on standard error",
-        )
-    )
+    """Return an error of ours by its class and place; its text might hold a row's values."""
+    return error_document(bug(error))
 
 
 def _write(document: Mapping[str, Any], stdout: TextIO) -> None:

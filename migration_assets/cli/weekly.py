@@ -107,7 +107,8 @@ def _figures(
     from migration_assets.standing import standing
 
     try:
-        migration = open_migration(settings.model_copy(update={"connect_patience": 1.0}))
+        briefly = {"connect_patience": 1.0, "retry_patience": 0.0}
+        migration = open_migration(settings.model_copy(update=briefly))
         return standing(migration, tables, [week]), ""
     except MigrationError as error:
         return None, f"the week's figures could not be read: {error}"

@@ -1,11 +1,19 @@
 """The assets that all tables share: the week's cut, and the target's schema."""
 
+from dataclasses import replace
 from datetime import date
 
 import dagster as dg
 
 from migration_assets.deferring import deferred_at
-from migration_assets.errors import MigrationError, TargetUnreachableError, TransientError
+from migration_assets.defs.metadata import Repetitions
+from migration_assets.errors import (
+    MigrationError,
+    TargetUnreachableError,
+    TargetUnsteadyError,
+    TransientError,
+    bug,
+)
 from migration_assets.source.catalog import read_catalog, remember, select
 from migration_assets.source.connection import open_cut
 from migration_assets.standing import schema_drift
@@ -28,11 +36,11 @@ def failure(error: MigrationError) -> dg.Failure:
 
     Unless it was tried again for as long as it may be: every table would wait as long once more.
     """
-    again = isinstance(error, TransientError) and not isinstance(error, TargetUnreachableError)
+    tried = isinstance(error, TargetUnreachableError | TargetUnsteadyError)
     return dg.Failure(
         description=str(error),
         metadata={"error": type(error).__name__, "to_do": error.hint or "see the description"},
-        allow_retries=again,
+        allow_retries=isinstance(error, TransientError) and not tried,
     )
 
 
@@ -69,6 +77,8 @@ def source_cut(
                     catalog = read_catalog(connection, cut.source)
         except MigrationError as error:
             raise failure(error) from error
+        except Exception as error:  # noqa: BLE001 - Dagster would keep its text, which may quote a row
+            raise failure(bug(error)) from None
         remember(migration.state, catalog)
         settings = migration.settings
         wanted = select(catalog, settings.include, settings.exclude)
@@ -117,6 +127,8 @@ def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefiniti
     def _aurora_schema(
         context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
     ) -> dg.MaterializeResult:
+        repetitions = Repetitions(context.log)
+        migration = replace(migration, told=repetitions)
         try:
             bootstrap(migration)
             week = date.fromisoformat(context.partition_key)
@@ -125,11 +137,14 @@ def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefiniti
                 later = deferred_at(migration, week)
         except MigrationError as error:
             raise failure(error) from error
+        except Exception as error:  # noqa: BLE001 - Dagster would keep its text, which may quote a row
+            raise failure(bug(error)) from None
         return dg.MaterializeResult(
             metadata={
                 "tables_with_drift": len(drift),
                 "drift": dg.MetadataValue.json(drift),
                 "made_at_the_cutover": dg.MetadataValue.json(later),
+                **repetitions.metadata,
             }
         )
 

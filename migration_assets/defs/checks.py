@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Iterator
 
 import dagster as dg
 
+from migration_assets.plain import markdown
 from migration_assets.report.checks import (
     CONTENT_DIGEST,
     FOREIGN_KEYS,
@@ -98,7 +99,7 @@ def _severity(result: Result) -> dg.AssetCheckSeverity:
 
 
 def _metadata(result: Result) -> dict[str, dg.MetadataValue]:
-    lines = "\n".join(f"- {line}" for line in result.lines)
+    lines = "\n".join(f"- {markdown(line)}" for line in result.lines)
     return {
         **{name: dg.MetadataValue.int(number) for name, number in result.numbers.items()},
         **{name: dg.MetadataValue.text(text) for name, text in result.texts.items()},

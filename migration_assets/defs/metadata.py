@@ -17,6 +17,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
+from migration_assets.plain import markdown, one_line
 from migration_assets.settings import Settings
 from migration_assets.target.connection import address_of, database_of
 
@@ -35,6 +36,30 @@ class Stopwatch:
         now = time.monotonic()
         self.seconds[stage] += now - self._last
         self._last = now
+
+
+class Repetitions:
+    """Told of each repetition of what the target broke off; says it in the run's log, keeps it."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log = log
+        self.said: list[str] = []
+
+    def __call__(self, text: str) -> None:
+        """Say a repetition, and keep it."""
+        self._log.warning(text)
+        self.said.append(text)
+
+    @property
+    def metadata(self) -> dict[str, dg.MetadataValue]:
+        """How often something was done again, and why; nothing where all went well at once."""
+        if not self.said:
+            return {}
+        lines = "\n".join(f"- {text}" for text in self.said)
+        return {
+            "repetitions": dg.MetadataValue.int(len(self.said)),
+            "broken_off": dg.MetadataValue.md(lines),
+        }
 
 
 def relation(database: str, schema: str, table: str) -> str:
@@ -97,7 +122,7 @@ def described(table: SourceTable) -> str:
     said = f"Source table {table.name}: {_counted(len(table.columns), 'column')}, {key}"
     if table.foreign_keys:
         said += f", {_counted(len(table.foreign_keys), 'foreign key')}"
-    return said + "."
+    return markdown(said) + "."
 
 
 def _counted(number: int, noun: str) -> str:
@@ -178,7 +203,7 @@ def _table_schema(mapping: TableMapping) -> dg.TableSchema:
             dg.TableColumn(
                 name=c.target,
                 type=c.type.sql,
-                description=f"{c.declared or 'no type'} at the source: {c.evidence}",
+                description=one_line(f"{c.declared or 'no type'} at the source: {c.evidence}"),
                 constraints=dg.TableColumnConstraints(nullable=not c.not_null),
             )
             for c in mapping.columns

@@ -29,7 +29,9 @@ def selection(tables: Iterable[str], *, only_targets: bool = False) -> list[dg.A
 def open_briefly(settings: Settings) -> Migration:
     """Open the migration for a question that is not worth a long wait."""
     patience = min(_PATIENCE, settings.connect_patience)
-    return open_migration(settings.model_copy(update={"connect_patience": patience}))
+    return open_migration(
+        settings.model_copy(update={"connect_patience": patience, "retry_patience": 0.0})
+    )
 
 
 def holds_now(settings: Settings) -> dict[str, Hold]:

@@ -1,6 +1,7 @@
 """The two assets of each source table: its delta, and its copy on the target with its proofs."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from types import MappingProxyType
 
@@ -16,6 +17,7 @@ from migration_assets.defs.assets import (
     failure,
 )
 from migration_assets.defs.metadata import (
+    Repetitions,
     Stopwatch,
     copy_metadata,
     delta_metadata,
@@ -27,7 +29,7 @@ from migration_assets.defs.metadata import (
     target_address,
     target_database,
 )
-from migration_assets.errors import MigrationError, StateError, TransientError
+from migration_assets.errors import MigrationError, StateError, TransientError, bug
 from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.names import allocate, asset_name
 from migration_assets.model import (
@@ -35,6 +37,7 @@ from migration_assets.model import (
     Delta,
     SourceTable,
 )
+from migration_assets.plain import markdown
 from migration_assets.report.checks import (
     FOREIGN_KEYS,
     MOVED,
@@ -115,18 +118,22 @@ def delta_asset(
         owners=owners,
         tags=tags(table),
         metadata=source_link(delta_asset),
-        description=f"Rows of {table.name} that changed since the table's head, in target types."
-        f" {described(table)}",
+        description=f"Rows of {markdown(table.name)} that changed since the table's head, in target"
+        f" types. {described(table)}",
     )
     def _delta(
         context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
     ) -> dg.Output[Delta]:
+        repetitions = Repetitions(context.log)
         try:
             week = date.fromisoformat(context.partition_key)
-            delta = make_delta(migration, table.name, week, run=context.run.run_id)
+            told = replace(migration, told=repetitions)
+            delta = make_delta(told, table.name, week, run=context.run.run_id)
         except MigrationError as error:
             raise failure(error) from error
-        return dg.Output(delta, metadata=delta_metadata(delta))
+        except Exception as error:  # noqa: BLE001 - Dagster would keep its text, which may quote a row
+            raise failure(bug(error)) from None
+        return dg.Output(delta, metadata=delta_metadata(delta) | repetitions.metadata)
 
     return _delta
 
@@ -157,7 +164,7 @@ def aurora_asset(
                 owners=owners,
                 tags=tags(table),
                 metadata={**source_link(aurora_asset), **metadata},
-                description=f"{table.name} on the target, standing at exactly one cut."
+                description=f"{markdown(table.name)} on the target, standing at exactly one cut."
                 f" {described(table)}",
             )
         ],
@@ -170,7 +177,8 @@ def aurora_asset(
     def _aurora(
         context: dg.AssetExecutionContext, migration: dg.ResourceParam[Migration]
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        execution = context.op_execution_context
+        execution, repetitions = context.op_execution_context, Repetitions(context.log)
+        migration = replace(migration, told=repetitions)
         selected = {k.name for k in execution.selected_asset_check_keys}
         asked = Asked(
             table=table.name,
@@ -184,13 +192,17 @@ def aurora_asset(
                 moved = _move(context, migration, asked, stopwatch)
                 database = database_of(migration.target.url)
                 shown = copy_metadata(moved, database=database, stopwatch=stopwatch)
-                yield dg.MaterializeResult(asset_key=key, metadata=shown)
+                yield dg.MaterializeResult(asset_key=key, metadata=shown | repetitions.metadata)
                 found = after_move(migration, asked, moved)
             else:
                 found = checked_alone(migration, asked, selected)
         except MigrationError as error:
             yield from checks.results(key, of_error(asked, error), selected=selected)
             raise failure(error) from error
+        except Exception as error:  # noqa: BLE001 - as above
+            told = bug(error)
+            yield from checks.results(key, of_error(asked, told), selected=selected)
+            raise failure(told) from None
         if asked.week is None:
             checks.note_at_head(context, key, found, selected=selected)
         yield from checks.results(key, found, selected=selected)

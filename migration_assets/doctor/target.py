@@ -1,7 +1,7 @@
 """The target: reachable, encrypted, the writer, with the rights that loads need."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from psycopg import conninfo
@@ -27,12 +27,11 @@ def look(target: Target | None) -> list[Check]:
     if target is None:
         return [ok("target", "embedded PostgreSQL: each command starts it, and stops it after")]
     name = target.name  # raises where the URL is none
-    found = conninfo.conninfo_to_dict(target.url)
     with connect(replace(target, patience=min(PATIENCE, target.patience))) as connection:
         version = connection.info.parameter_status("server_version")
         checks = [ok("target", f"{name}: PostgreSQL {version}, UTF-8")]
         tries: tuple[tuple[str, Callable[[], Check]], ...] = (
-            ("target TLS", lambda: _encryption(connection, found)),
+            ("target TLS", lambda: _encryption(connection, target.url)),
             ("target writer", lambda: _writer(connection)),
             ("target pooler", lambda: _pooler(connection)),
             ("target rights", lambda: _rights(connection, target.schema)),
@@ -51,17 +50,25 @@ def _tried(name: str, check: Callable[[], Check]) -> Check:
         return problem(name, error.what, error.hint or "see the server's log")
 
 
-def _encryption(connection: Connection, found: Mapping[str, object]) -> Check:
-    mode = str(found.get("sslmode") or "prefer")
-    host = str(found.get("host") or "")
-    if host in _HERE or host.startswith("/"):
+def _encryption(connection: Connection, url: str) -> Check:
+    """Look at what libpq was really told, by URL, environment or service file."""
+    named = conninfo.conninfo_to_dict(url)  # all hosts of a list; libpq only tells which it took
+    told = {o.keyword.decode(): (o.val or b"").decode() for o in connection.pgconn.info}
+    mode = told.get("sslmode") or "prefer"
+    hosts = [str(part.get(name) or "") for part in (named, told) for name in ("host", "hostaddr")]
+    if all(map(_is_here, hosts)):
         return ok("target TLS", "not needed: the server is on this machine")
     to_do = "add sslmode=verify-full and sslrootcert to the target's URL"
     if not connection.pgconn.ssl_in_use:
         return warning("target TLS", "the connection is not encrypted", to_do)
-    if mode not in ("verify-ca", "verify-full"):
-        return warning("target TLS", f"encrypted, but sslmode={mode} trusts any server", to_do)
+    if mode != "verify-full":
+        trusts = "any host with a certificate of its CA" if mode == "verify-ca" else "any server"
+        return warning("target TLS", f"encrypted, but sslmode={mode} trusts {trusts}", to_do)
     return ok("target TLS", f"encrypted, sslmode={mode}")
+
+
+def _is_here(hosts: str) -> bool:
+    return all(host in _HERE or host.startswith(("/", "@")) for host in hosts.split(","))
 
 
 def _writer(connection: Connection) -> Check:

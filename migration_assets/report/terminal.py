@@ -3,16 +3,18 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 
 from migration_assets.findings import Proof, Quarantined
 from migration_assets.model import AcceptedRow, Hold
+from migration_assets.plain import plain
 from migration_assets.report.answers import Carried, Repaired, Replayed, TableProof
 from migration_assets.report.checks import FOREIGN_KEYS, Result, exception_lines
 from migration_assets.report.status import Cell, Status
@@ -30,6 +32,17 @@ _STYLES = {
 }
 
 
+class PlainConsole(Console):
+    """A console whose text can't act on the terminal, whatever a table is called."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield what is printed; rich's own control sequences are apart from text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=plain(segment.text))
+
+
 def console(file: TextIO | None = None) -> Console:
     """Return the console of the command line, on standard output or another file.
 
@@ -37,7 +50,7 @@ def console(file: TextIO | None = None) -> Console:
     and none where the output goes to no terminal.
     """
     out = file or sys.stdout
-    return Console(
+    return PlainConsole(
         file=out,
         highlight=False,
         width=None if out.isatty() else _PLAIN_WIDTH,

@@ -1,11 +1,13 @@
 """The report of a week: where every table stands after it, and what failed, as Markdown."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import date
 from textwrap import TextWrapper
 from types import MappingProxyType
 
 from migration_assets.findings import Pruned
+from migration_assets.plain import markdown, one_line, plain
 from migration_assets.report.checkup import size
 from migration_assets.report.status import Cell, Status
 
@@ -34,25 +36,23 @@ def render(status: Status, week: date, later: Mapping[str, str] = _NOTHING) -> s
         lines.append(_row(name, cells[week], str(head) if head else "never loaded"))
     if status.holds:
         lines += ["", "## On hold", ""]
-        lines += [f"- {_plain(name)} {hold.text}" for name, hold in sorted(status.holds.items())]
+        lines += [
+            f"- {_plain(name)} {markdown(hold.text)}" for name, hold in sorted(status.holds.items())
+        ]
     if status.exceptions:
         lines += ["", "## Exceptions"]
         for name, said in sorted(status.exceptions.items()):
-            lines += ["", f"**{_plain(name)}**", "", "```text"]
-            lines += [line for what in said for line in _wrapped(what)]
-            lines += ["```"]
+            lines += ["", f"**{_plain(name)}**", "", *_block(said)]
     changes = {t: said for (t, carried), said in status.changes.items() if carried == week}
     if changes:
         lines += ["", "## Schema changes"]
         for name, said in sorted(changes.items()):
-            lines += ["", f"**{_plain(name)}**", "", "```text"]
-            lines += [line for what in said for line in _wrapped(what)]
-            lines += ["```"]
+            lines += ["", f"**{_plain(name)}**", "", *_block(said)]
     reasons = {t: why for (t, failed), why in status.reasons.items() if failed == week}
     if reasons:
         lines += ["", "## What failed"]
         for name, reason in sorted(reasons.items()):
-            lines += ["", f"**{_plain(name)}**", "", "```text", *_wrapped(reason), "```"]
+            lines += ["", f"**{_plain(name)}**", "", *_block([reason])]
     return "\n".join([*lines, *_at_the_cutover(later)]) + "\n"
 
 
@@ -65,10 +65,7 @@ def _at_the_cutover(later: Mapping[str, str]) -> list[str]:
     taken = len(later) - len(problems)
     lines += [f"Of {len(later)} objects that are made then, the target takes {taken}."]
     if problems:
-        lines += ["", "```text"]
-        for name, said in sorted(problems.items()):
-            lines += _wrapped(f"{name}: {said}")
-        lines += ["```"]
+        lines += ["", *_block([f"{name}: {said}" for name, said in sorted(problems.items())])]
     return lines
 
 
@@ -78,6 +75,14 @@ def _verdict(status: Status, week: date) -> str:
         but = ", but for the exceptions below" if status.exceptions else ""
         return f"All {len(status.cells)} tables are proved equal to their cut{but}."
     return f"{len(behind)} of {len(status.cells)} tables do not stand at this week yet."
+
+
+def _block(texts: Iterable[str]) -> list[str]:
+    """Return the lines of a block of code, which nothing in these texts can end."""
+    lines = [line for text in texts for line in _wrapped(plain(text))]
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", *lines, fence]
 
 
 def _wrapped(reason: str) -> list[str]:
@@ -94,14 +99,14 @@ def _row(name: str, cell: Cell, head: str) -> str:
 
 def _plain(name: str) -> str:
     """Keep a table's name from being read as Markdown."""
-    return "`" + name.replace("`", "'").replace("|", "\\|") + "`"
+    return "`" + one_line(name).replace("`", "'").replace("|", "\\|") + "`"
 
 
 def removed(pruned: Pruned) -> str:
     """Return the report's part on what was removed when the week had ended, and what stays."""
     lines = ["", "## Cuts and deltas", ""]
     if pruned.problem:
-        lines += ["Nothing was removed:", *_as_text(pruned.problem)]
+        lines += ["Nothing was removed:", "", *_block([pruned.problem])]
     else:
         lines.append(
             f"{len(pruned.cuts)} cuts and {pruned.deltas} deltas that nothing needs any more were"
@@ -109,9 +114,5 @@ def removed(pruned: Pruned) -> str:
         )
     if pruned.kept:
         needed = (f"{cut}: {why}" for cut, why in sorted(pruned.kept.items()))
-        lines += ["", "Cuts older than `keep_weeks` that are still needed:", *_as_text(*needed)]
+        lines += ["", "Cuts older than `keep_weeks` that are still needed:", "", *_block(needed)]
     return "\n".join(lines) + "\n"
-
-
-def _as_text(*parts: str) -> list[str]:
-    return ["", "```text", *(line for part in parts for line in _wrapped(part)), "```"]

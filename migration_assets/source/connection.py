@@ -19,6 +19,7 @@ _LAST_SCHEMA_FORMAT, _LAST_ENCODING = 4, 3
 # table_list and its column `strict`: https://sqlite.org/pragma.html#pragma_table_list
 _OLDEST_SQLITE = (3, 37, 0)
 _BUSY, _LOCKED = 5, 6
+_INNOCUOUS, _DIRECT_ONLY = 0x200000, 0x80000  # https://sqlite.org/c3ref/c_deterministic.html
 _SET = "set `source` in migration.yaml, or MIGRATION_SOURCE"
 _DECRYPT = "let its application export a plain copy each week, and name that one as source"
 _CODES = {
@@ -184,8 +185,7 @@ def open_cut(cut: Cut, *, other: Cut | None = None) -> Generator[sqlite3.Connect
     with translated(f"cut {cut.id}"):
         connection = _connect(_immutable(cut.path), timeout=0)
         try:
-            if other is not None:
-                connection.execute("ATTACH ? AS older", (_immutable(other.path),))
+            load_schema(connection, _immutable(other.path) if other else "")
             yield connection
         finally:
             connection.close()
@@ -202,9 +202,85 @@ def _connect(uri: str, timeout: float) -> sqlite3.Connection:
             expected="3.37 or newer",
             hint="use a Python built with a newer SQLite",
         )
-    connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
+    connection = guarded(uri, timeout=timeout)
     connection.text_factory = exact_text
-    # A crafted schema runs nothing: https://sqlite.org/security.html, section 1.1
-    for pragma in ("trusted_schema=OFF", "query_only=ON", "cell_size_check=ON"):
-        connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+# What a crafted file could ask for, and nothing of ours comes near: https://sqlite.org/limits.html.
+# Values and rows may be as large as SQLite lets them be, tables as wide.
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 16 * 2**20,  # bytes: two cuts of 2,000 long names need 2 MB
+    sqlite3.SQLITE_LIMIT_VDBE_OP: 5_000_000,  # instructions of one statement
+    sqlite3.SQLITE_LIMIT_ATTACHED: 1,  # `older`, in `open_cut`
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
+    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+
+
+def guarded(
+    database: str | Path, *, timeout: float = 0, writes: bool = False
+) -> sqlite3.Connection:
+    """Open an SQLite file (or a `file:` URI) so that nothing in it runs; the only way it is done.
+
+    Its schema calls no function that SQLite doesn't hold for harmless, those that we register
+    neither; nothing is written unless `writes`; no extension is loaded (SQLite's default, and
+    nothing here allows it). A file that shrinks under us is an error, not the end of the process.
+    See https://sqlite.org/security.html, section 1.1.
+    """
+    connection = sqlite3.connect(
+        database, uri=isinstance(database, str), timeout=timeout, isolation_level=None
+    )
+    for setting in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
+        connection.execute(f"PRAGMA {setting}")
+    if not writes:
+        connection.execute("PRAGMA query_only=ON")
+    for limit, most in _LIMITS.items():
+        connection.setlimit(limit, most)
+    return connection
+
+
+def load_schema(connection: sqlite3.Connection, older: str = "") -> None:
+    """Load the schema of a guarded connection; the file at URI `older` is attached as `older`.
+
+    SQLite 3.40 does not mark its own JSON functions as harmless, and so refuses a whole database
+    with one index or generated column that calls one. There they are let through, and every other
+    function that isn't marked is replaced by one that refuses.
+    """
+    try:
+        _load(connection, older)
+    except sqlite3.DatabaseError:
+        doubtful = _doubtful_functions(connection)
+        if not any(_is_json(name) for name, _ in doubtful):
+            raise
+        for name, arguments in doubtful:
+            if not _is_json(name):
+                connection.create_function(name, arguments, _refuse)
+        connection.execute("PRAGMA trusted_schema=ON")
+        _load(connection, older)
+
+
+def _load(connection: sqlite3.Connection, older: str) -> None:
+    if older:
+        connection.execute("ATTACH ? AS older", (older,))
+    connection.execute("SELECT 1 FROM main.sqlite_master LIMIT 0")
+
+
+def _is_json(name: str) -> bool:
+    return name.startswith("json") or name in ("->", "->>")
+
+
+def _doubtful_functions(connection: sqlite3.Connection) -> set[tuple[str, int]]:
+    """Return the functions that aren't marked as harmless, ours too, and their argument counts.
+
+    Those that SQLite never lets a schema call are not among them.
+    """
+    return {
+        (name, arguments)
+        for name, _, _, _, arguments, flags in connection.execute("PRAGMA function_list")
+        if not flags & (_INNOCUOUS | _DIRECT_ONLY)
+    }
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError

@@ -14,15 +14,18 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic
+from urllib.parse import quote as url_quote
 
 from migration_assets import manifests
 from migration_assets.errors import SourceBusyError, SourceError, StateError
 from migration_assets.model import Catalog, Cut
 from migration_assets.source.catalog import GENERATED, read_catalog
-from migration_assets.source.connection import open_source, quote, translated
+from migration_assets.source.connection import guarded, load_schema, open_source, quote, translated
 from migration_assets.source.room import require_room
 from migration_assets.state import State, no_room, refusal, remove_file, sha256_of
 
+# Write and read version, in the header: https://sqlite.org/fileformat2.html, section 1.3
+_VERSIONS_AT, _NO_WAL = 18, b"\x01\x01"
 _STEP_PAGES = 2_000  # pages between two looks at progress and deadline: about 8 MB
 _BUSY_PAUSE = 0.05  # seconds between two tries for a locked source
 # A writer makes an unheld backup of a rollback-journal source start over; after so many times the
@@ -138,7 +141,7 @@ def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) 
     with (
         open_source(path, timeout=timeout) as (connection, wal),
         _room_for(partial),
-        closing(sqlite3.connect(partial)) as copy,
+        closing(guarded(partial, writes=True)) as copy,
     ):
         if wal:
             # A snapshot costs a WAL source nothing: its writers go on.
@@ -169,7 +172,7 @@ class _RestartedTooOften(Exception):  # noqa: N818 - a turn taken inside this mo
 
 def _hold(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN")
-    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    connection.execute("PRAGMA schema_version").fetchone()  # reads the file, not its schema
 
 
 def _backup(
@@ -209,9 +212,13 @@ def _backup(
 
 def _examine(partial: Path, source: str, where: str) -> tuple[Catalog, int]:
     """Check the copy; return its catalog and its number of orphaned foreign key rows."""
-    with translated(where), _room_for(partial), closing(sqlite3.connect(partial)) as copy:
-        # A backup of a WAL source is marked WAL too; a cut is one file that stands alone.
-        copy.execute("PRAGMA journal_mode=DELETE")
+    # A backup of a WAL source is marked WAL too; a cut is one file that stands alone.
+    with partial.open("r+b") as file:
+        file.seek(_VERSIONS_AT)
+        file.write(_NO_WAL)
+    read_only = f"file:{url_quote(str(partial))}?mode=ro"
+    with translated(where), _room_for(partial), closing(guarded(read_only)) as copy:
+        load_schema(copy)
         # A row that breaks a CHECK is the application's own; it is carried, not called damage.
         copy.execute("PRAGMA ignore_check_constraints=ON")
         damage = _damage(copy)

@@ -21,6 +21,7 @@ from migration_assets.errors import (
 )
 from migration_assets.settings import Settings
 from migration_assets.target.sqlstate import translate
+from migration_assets.target.watch import Watch, WatchedConnection
 
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
 
@@ -28,7 +29,10 @@ Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
 # for; all else is tried again until patience ends. The first phrase found decides.
 _ITS_CERTIFICATE = "give a client certificate that the server trusts in sslcert, its key in sslkey"
 _TERMINAL_AT_CONNECT = (
-    ("certificate verify failed", "give the CA of the server's certificate in sslrootcert"),
+    (
+        "certificate verify failed",
+        "give the CA of the server's certificate in sslrootcert (or the certificate has expired)",
+    ),
     ("does not match host name", "the host name in the URL has to be one in the certificate"),
     ("root certificate file", "name the file with the server's CA in sslrootcert"),
     ("does not support SSL", "the server offers no TLS: see sslmode in the URL"),
@@ -47,6 +51,9 @@ _TERMINAL_AT_CONNECT = (
 )
 _OLDEST_SERVER = 140000  # Aurora PostgreSQL 14
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries to connect
+# A dead peer is noticed after 15 + 4 * 5 = 35 s of silence, or 60 s after it acknowledged last
+# (milliseconds); on both sides. Also what keeps a firewall from forgetting an idle connection.
+_KEEPALIVES_IDLE, _KEEPALIVES_INTERVAL, _KEEPALIVES_COUNT, _USER_TIMEOUT = 15, 5, 4, 60_000
 _MAX_KEPT = 300  # characters of a connect message that are passed on
 
 
@@ -54,13 +61,17 @@ _MAX_KEPT = 300  # characters of a connect message that are passed on
 class Target:
     """Where the target is and how long to wait for it.
 
-    `patience` bounds the tries to connect, `lock_timeout` the wait for a table, both in seconds.
+    `patience` bounds the tries to connect, `lock_timeout` the wait for a table, `statement_timeout`
+    (0: not at all) one statement, `silence` the wait for a byte before the server is asked what
+    the session does: all in seconds.
     """
 
     url: str = field(repr=False)
     schema: str = "public"
     patience: float = 90.0
     lock_timeout: float = 60.0
+    statement_timeout: float = 0.0
+    silence: float = 30.0
 
     @property
     def name(self) -> str:
@@ -108,13 +119,14 @@ def target_of(settings: Settings, url: str | None = None) -> Target:
         schema=settings.target_schema,
         patience=settings.connect_patience,
         lock_timeout=settings.lock_timeout,
+        statement_timeout=settings.statement_timeout,
     )
 
 
 # Settings of every session, sent in one message: every table opens two of them. Time zone and
 # styles are fixed so that no role's or database's own default changes what is read or written; the
 # path is empty so that only named objects are used.
-_SESSION: tuple[LiteralString, ...] = (
+_SESSION: tuple[str, ...] = (
     "SET search_path TO pg_catalog",
     "SET TIME ZONE 'UTC'",
     "SET DateStyle TO 'ISO, YMD'",
@@ -123,10 +135,23 @@ _SESSION: tuple[LiteralString, ...] = (
     "SET client_encoding TO 'UTF8'",
     "SET standard_conforming_strings TO on",
     "SET row_security TO off",
-    "SET statement_timeout TO 0",  # a role's own limit would cancel every large load
     "SET default_transaction_isolation TO 'read committed'",
     "SET idle_in_transaction_session_timeout TO '15min'",
+    # A step compares cuts between two transactions; the largest take an hour.
+    "SET idle_session_timeout TO '4h'",
+    # A client that is gone is noticed within a minute, also in the middle of a statement: its
+    # locks would make the step that is done again wait.
+    "SET client_connection_check_interval TO '10s'",
+    f"SET tcp_keepalives_idle TO {_KEEPALIVES_IDLE}",
+    f"SET tcp_keepalives_interval TO {_KEEPALIVES_INTERVAL}",
+    f"SET tcp_keepalives_count TO {_KEEPALIVES_COUNT}",
+    f"SET tcp_user_timeout TO {_USER_TIMEOUT}",
 )
+_ABOUT = """
+SELECT current_setting('server_encoding'), pg_backend_pid(),
+       (SELECT extract(epoch FROM backend_start)::text FROM pg_stat_activity
+        WHERE pid = pg_backend_pid())
+"""
 
 
 @contextmanager
@@ -169,19 +194,20 @@ def _bare(error: psycopg.Error) -> Exception:
     return type(error)(error.sqlstate or "no SQLSTATE")
 
 
-def _open(target: Target, where: str) -> Connection:
+def _open(target: Target, where: str) -> WatchedConnection:
     """Try until it works, the answer is final, or patience ends; the last try is made then."""
     deadline = time.monotonic() + target.patience
     pause = _FIRST_PAUSE
     while True:
         try:
-            return psycopg.connect(
+            return WatchedConnection.connect(
                 target.url,
                 autocommit=True,
                 connect_timeout=max(2, min(10, int(target.patience))),
-                keepalives_idle=30,
-                keepalives_interval=10,
-                keepalives_count=3,
+                keepalives_idle=_KEEPALIVES_IDLE,
+                keepalives_interval=_KEEPALIVES_INTERVAL,
+                keepalives_count=_KEEPALIVES_COUNT,
+                tcp_user_timeout=_USER_TIMEOUT,
                 application_name="migration-assets",
             )
         except psycopg.OperationalError as error:
@@ -218,19 +244,31 @@ def _scrub(text: str, target: Target) -> str:
     return re.sub(r"://[^@\s]*@", "://***@", text)[:_MAX_KEPT]
 
 
-def _set_up(connection: Connection, target: Target, where: str) -> None:
+def _set_up(connection: WatchedConnection, target: Target, where: str) -> None:
     if connection.info.server_version < _OLDEST_SERVER:
         raise UnsupportedError(
             what=f"PostgreSQL {connection.info.server_version // 10000}",
             where=where,
             expected="14 or newer",
         )
-    timeout = f"SET lock_timeout TO {int(target.lock_timeout * 1000)}"
-    connection.execute("; ".join((*_SESSION, timeout)).encode())
-    row = connection.execute("SHOW server_encoding").fetchone()
-    if row is None or row[0] != "UTF8":
+    # Ours, not a role's own: a limit on statements that is meant for others would cancel loads.
+    timeouts = (
+        f"SET lock_timeout TO {int(target.lock_timeout * 1000)}",
+        f"SET statement_timeout TO {int(target.statement_timeout * 1000)}",
+    )
+    connection.execute("; ".join((*_SESSION, *timeouts)).encode())
+    encoding, pid, started = connection.execute(_ABOUT).fetchone() or (None, None, None)
+    if started is not None:
+        connection.watch = Watch(
+            url=target.url,
+            pid=int(str(pid)),
+            started=str(started),
+            silence=target.silence,
+            patience=target.patience,
+        )
+    if encoding != "UTF8":
         raise UnsupportedError(
-            what=f"the database is encoded in {row[0] if row else 'nothing'}",
+            what=f"the database is encoded in {encoding or 'nothing'}",
             where=where,
             expected="UTF8",
             hint="create the target database with ENCODING 'UTF8'",

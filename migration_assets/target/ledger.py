@@ -393,6 +393,24 @@ def note_attempt(
     )
 
 
+def last_attempt(connection: Connection) -> int:
+    """Return the number of the newest failed attempt; 0 where there is none."""
+    row = connection.execute("SELECT coalesce(max(attempt), 0) FROM migration.attempt").fetchone()
+    return cast("int", row[0]) if row else 0
+
+
+def noted_after(
+    connection: Connection, attempt: int, table: str, *, run: str, error: BaseException
+) -> bool:
+    """Tell whether a run's attempt was noted after that number."""
+    row = connection.execute(
+        "SELECT 1 FROM migration.attempt WHERE attempt > %s AND table_name = %s AND run = %s"
+        " AND message = %s LIMIT 1",
+        (attempt, table, run, str(error)),
+    ).fetchone()
+    return row is not None
+
+
 def hold(connection: Connection, source: str, table: str, *, reason: str, by: str) -> None:
     """Put a table on hold; where it is already, the reason changes and its beginning stays."""
     connection.execute(

@@ -57,6 +57,7 @@ from migration_assets.target.connection import (
     Connection,
     Target,
     connect,
+    require_writer,
     transaction,
     translated,
 )
@@ -568,5 +569,6 @@ def _commit(connection: Connection, target: Target, step: Step) -> None:
 
 def _settled(target: Target, step: Step) -> bool:
     with connect(target) as fresh, transaction(fresh, "READ COMMITTED"):
+        require_writer(fresh, step.where)  # one that was demoted may show what nobody else has
         lock_table(fresh, step.mapping.source, step.mapping.table)
         return ledger.committed(fresh, step.move)

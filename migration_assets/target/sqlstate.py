@@ -2,12 +2,17 @@
 
 https://www.postgresql.org/docs/current/errcodes-appendix.html. No message of the server is passed
 on as it is: it may quote a row's values. The primary message of a constraint or permission error
-names objects only, the detail holds the values and is dropped.
+names objects only, the detail holds the values and is dropped. What a function on the target was
+doing when the error came (it has a context then) may be made of a row, whatever its SQLSTATE: a
+trigger chooses both.
 """
+
+import re
 
 import psycopg
 
 from migration_assets.errors import MigrationError, TargetError, TargetUnavailableError
+from migration_assets.target.watch import SilentError
 
 _TRANSIENT_CLASSES = ("08",)  # connection exceptions
 _TRANSIENT = frozenset(
@@ -36,7 +41,16 @@ _HINTS = {
     "53100": "the target's disk is full: free space, then run this week again",
     "55P03": "another session holds a lock on the table: end it, or run again later",
     "25006": "the target is read-only: connect to the writer",
+    "25P03": "the session waited in its transaction for longer than it may: see what kept this"
+    " machine busy, then run this week again",
+    "53400": "a limit of the server's is reached, such as temp_file_limit: raise it for the"
+    " loader's role, then run this week again",
+    "57014": "where it was a time limit, raise `statement_timeout` (seconds) in migration.yaml;"
+    " where somebody cancelled it, run this week again",
+    "57P05": "the session was idle for longer than it may: run this week again",
 }
+# The outermost line of a context, as PL/pgSQL writes it: pl_exec.c, plpgsql_exec_error_callback
+_CALLED = re.compile(r'PL/pgSQL function ([^"\']+\([^"\']*\)) line \d+ at [A-Za-z ]+')
 # Classes whose primary message names objects and limits but never quotes a value.
 _SAFE_CLASSES = ("08", "0A", "23", "28", "3D", "40", "42", "53", "54", "55", "57")
 
@@ -57,12 +71,24 @@ def translate(error: psycopg.Error, where: str) -> MigrationError:
         return TargetError(what=what, where=where, hint="report it: it is an error of ours")
     if state is None:
         what = "the connection to the target was lost"
+        if isinstance(error, SilentError):
+            what += f": {error}"
         return TargetUnavailableError(what=what, where=where, hint="run this week again")
     primary = error.diag.message_primary or ""
     code = f"{state} {_name(state)}"
-    what = f"{primary} ({code})" if state.startswith(_SAFE_CLASSES) else code
+    what = code
+    if error.diag.context:
+        what += _function_in(error.diag.context)
+    elif state.startswith(_SAFE_CLASSES):
+        what = f"{primary} ({code})"
     kind = TargetUnavailableError if is_transient(error) else TargetError
     return kind(what=what, where=where, hint=_HINTS.get(state, ""))
+
+
+def _function_in(context: str) -> str:
+    """Name the function that was called first; all else of a context may quote a row."""
+    called = _CALLED.fullmatch(context.splitlines()[-1])
+    return f", in function {called[1]} of the target" if called else ""
 
 
 def _name(state: str) -> str:

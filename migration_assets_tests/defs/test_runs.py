@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
+from migration_assets import step
 from migration_assets.defs.tables import aurora_key
 from migration_assets.report.checks import CHECKS, CONTENT_DIGEST, QUARANTINE, ROW_COUNT
 from migration_assets.target.embedded import EmbeddedServer, ensure_database
@@ -300,13 +301,41 @@ def failing_with(sqlstate: str, times: int) -> str:
 
 
 def test_a_transient_failure_is_tried_again_and_passes(loaded: Pipeline) -> None:
-    """A serialization failure goes away by itself: the week is green without anybody."""
+    """With no patience of the step's own Dagster does it again: the week is green by itself."""
+    loaded.configure(retry_patience=0)
     loaded.on_target(failing_with("40001", times=1))
     outcome = loaded.run(2)
     assert outcome.success
     assert attempts(loaded, outcome.run_id, "aurora__orders") == 2
     assert loaded.checked(outcome.run_id)["aurora/orders", CONTENT_DIGEST].passed
     assert judged_equal(loaded)
+
+
+def test_what_the_target_broke_off_is_done_again_by_the_step_and_said(loaded: Pipeline) -> None:
+    """A serialization failure: one attempt of Dagster's, with the repetition and its reason."""
+    loaded.on_target(failing_with("40001", times=2))
+    outcome = loaded.run(2)
+    assert outcome.success
+    assert attempts(loaded, outcome.run_id, "aurora__orders") == 1
+    copy = loaded.materialized(outcome.run_id)["aurora/orders"]
+    assert value(copy, "repetitions") == 2
+    assert str(value(copy, "broken_off")).count("40001 SerializationFailure") == 2
+    assert "repetitions" not in loaded.materialized(outcome.run_id)["aurora/customers"]
+    logged = [log.message for log in loaded.instance.all_logs(outcome.run_id)]
+    assert sum("target (not now (40001" in message for message in logged) == 2
+    assert judged_equal(loaded)
+
+
+def test_what_the_target_keeps_breaking_off_is_not_waited_for_once_more(loaded: Pipeline) -> None:
+    """Dagster's retries would take three times the patience, for every table."""
+    loaded.configure(retry_patience=0.5)
+    loaded.on_target(failing_with("40001", times=1_000))
+    outcome = loaded.run(2)
+    assert outcome.failures.keys() == {"aurora__orders"}
+    assert "within 0.5 s (retry_patience)" in outcome.failures["aurora__orders"]
+    assert attempts(loaded, outcome.run_id, "aurora__orders") == 1
+    noted = loaded.on_target("SELECT table_name, error FROM migration.attempt")
+    assert noted == [("orders", "TargetUnsteadyError")]
 
 
 def test_an_unreachable_target_is_named_once_and_no_table_tried(make_offline: MakePipeline) -> None:
@@ -457,6 +486,25 @@ def test_dagster_keeps_no_row_value_password_or_url(
     assert "people" in recorded
     assert [marker for marker in markers if marker in recorded] == []
     assert pipeline.target not in recorded
+
+
+def test_dagster_keeps_the_place_of_a_bug_and_not_its_text(
+    make_pipeline: MakePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Polars, pyarrow or psycopg say of a value of theirs may be that value."""
+
+    def fails(*_: object, **__: object) -> None:
+        message = "cannot convert 'M4RK'"
+        raise ValueError(message)
+
+    pipeline = make_pipeline("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")
+    monkeypatch.setattr(step, "expect", fails)
+    run = pipeline.run(1)
+    assert not run.success
+    recorded = "\n".join(e.to_json() for e in pipeline.instance.all_logs(run.run_id))
+    assert "an error of migration-assets itself (ValueError)" in recorded
+    assert "step.py:" in recorded
+    assert "M4RK" not in recorded
 
 
 def test_keys_of_differing_rows_are_shown_unless_turned_off(loaded: Pipeline) -> None:

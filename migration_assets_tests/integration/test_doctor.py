@@ -301,13 +301,22 @@ def test_clocks_that_disagree_are_worth_a_warning(
     assert "+100 s" in found.what
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"host": "db.example.com", "hostaddr": "127.0.0.1"},
+        {"host": "localhost", "hostaddr": "127.1"},
+        {"host": "127.0.0.1,db.example.com", "hostaddr": "127.0.0.1,127.0.0.1"},
+    ],
+)
 def test_a_connection_that_is_not_encrypted_is_worth_a_warning(
-    folder: Path, target_url: str
+    folder: Path, target_url: str, elsewhere: dict[str, str]
 ) -> None:
-    """On this machine nobody listens; elsewhere somebody may."""
+    """On this machine nobody listens; elsewhere somebody may, whichever part of a URL says it."""
     assert examined(folder)["target TLS"].condition is OK
-    elsewhere = conninfo.make_conninfo(target_url, host="db.example.com", hostaddr="127.0.0.1")
-    configure(folder, target=elsewhere)
+    port = conninfo.conninfo_to_dict(target_url)["port"]
+    ports = {"port": f"{port},{port}"} if "," in elsewhere["host"] else {}
+    configure(folder, target=conninfo.make_conninfo(target_url, **elsewhere, **ports))
     found = examined(folder)["target TLS"]
     assert found.condition is WARNING
     assert "verify-full" in found.to_do

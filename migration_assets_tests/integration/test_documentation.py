@@ -15,13 +15,14 @@ import yaml
 
 from migration_assets.settings import load
 from migration_assets.target.embedded import FAST, EmbeddedServer, ensure_database, start
-from migration_assets_tests import command, independent, markdown
+from migration_assets_tests import command, independent, markdown, psql
 from migration_assets_tests.command import ROOT
 from migration_assets_tests.documentation import page, run_page
 from migration_assets_tests.fixtures_documentation import terminal
 
 PORT = "3000"
 DATABASE, MASTER = "app", "master"
+READERS = "another long one"
 SOURCE = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE visits (page TEXT, seconds REAL);
@@ -85,15 +86,19 @@ def url_as(server: EmbeddedServer, role: str) -> str:
     return f"postgresql://{role}@127.0.0.1:{server.port}/{DATABASE}"
 
 
+@pytest.mark.parametrize("script", ["", "deploy/sql/least.sql"], ids=["as shown", "least"])
 def test_the_rights_of_the_how_to_are_enough_for_a_week(
-    clone: Path, cluster: EmbeddedServer
+    clone: Path, cluster: EmbeddedServer, script: str
 ) -> None:
     """What the page grants is all the loader has; what it says to type then works."""
     text = page("how-to/own-database.md")
+    (command_line,) = (b.text for b in markdown.blocks(text) if b.text.startswith("psql "))
+    given = dict(re.findall(r"-v (\w+)=(\w+)", command_line))
+    (named,) = re.findall(r"-f (\S+)", command_line)
     with psycopg.connect(url_as(cluster, MASTER), password=MASTER, autocommit=True) as connection:
-        for block in markdown.blocks(text):
-            if block.language == "sql":
-                connection.execute(block.text.encode())
+        psql.run(connection, ROOT / (script or named), **given)
+        for role, password in (("loader", "a long one"), ("migration_reader", READERS)):
+            connection.execute(f"ALTER ROLE {role} PASSWORD '{password}'".encode())
     source = clone / "app" / "app.sqlite"
     make_source(source)
     (url,) = re.findall(r"MIGRATION_TARGET='([^']+)'", text)
@@ -104,8 +109,7 @@ def test_the_rights_of_the_how_to_are_enough_for_a_week(
         replace={"/var/lib/app/app.sqlite": str(source), url: url_as(cluster, "loader")},
     )
     assert independent.compare(source, cluster.url(DATABASE)).equal
-    reader, password = url_as(cluster, "app_reader"), "another long one"
-    with psycopg.connect(reader, password=password) as connection:
+    with psycopg.connect(url_as(cluster, "migration_reader"), password=READERS) as connection:
         assert connection.execute("SELECT count(*) FROM public.customers").fetchone() == (2,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("DELETE FROM public.customers")

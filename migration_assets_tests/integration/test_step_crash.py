@@ -1,15 +1,8 @@
 """Killed anywhere, cut off anywhere, run again: the same end, once."""
 
 import signal
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from enum import Enum
 
 import pytest
-from psycopg import conninfo
 
 from migration_assets import step
 from migration_assets.errors import TransientError
@@ -34,6 +27,7 @@ from migration_assets_tests.processes import (
     exit_code,
     started,
 )
+from migration_assets_tests.proxy import Fault, through_proxy
 
 PARTS = """
 CREATE TABLE part (id INTEGER PRIMARY KEY, name TEXT UNIQUE, amount INTEGER);
@@ -143,97 +137,6 @@ def test_a_run_that_was_killed_while_it_wrote_its_state_is_finished_by_the_next(
     assert_run_once(migration, 2)
 
 
-class Cut(Enum):
-    """Where a proxy cuts the connection."""
-
-    BEFORE_COMMIT = "before COMMIT reaches the server"
-    AFTER_COMMIT = "after the server committed, before its answer returns"
-
-
-class Proxy:
-    """Stands between client and server; armed, it cuts the connection of the next COMMIT, once."""
-
-    def __init__(self, server: tuple[str, int]) -> None:
-        self.server = server
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listener.getsockname()[1]
-        self.armed: Cut | None = None
-        self.open_for_business = True
-        self.cuts = 0
-        self.threads: list[threading.Thread] = []
-        self._run(self._accept)
-
-    def _run(self, function: object, *arguments: object) -> None:
-        thread = threading.Thread(target=function, args=arguments, daemon=True)  # pyright: ignore[reportArgumentType] - any callable
-        self.threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self.listener.accept()
-                if not self.open_for_business:
-                    client.close()
-                    continue
-                server = socket.create_connection(self.server)
-                cut = threading.Event()
-                self._run(self._to_server, client, server, cut)
-                self._run(self._to_client, server, client, cut)
-
-    def _to_server(
-        self, client: socket.socket, server: socket.socket, cut: threading.Event
-    ) -> None:
-        with suppress(OSError):
-            while data := client.recv(65536):
-                if self.armed is not None and data.endswith(b"COMMIT\0"):
-                    how, self.armed = self.armed, None
-                    self.cuts += 1
-                    cut.set()
-                    if how is Cut.BEFORE_COMMIT:
-                        break
-                server.sendall(data)
-                if cut.is_set():
-                    return  # the other direction waits for the answer, and keeps it
-        _hang_up(client, server)
-
-    def _to_client(
-        self, server: socket.socket, client: socket.socket, cut: threading.Event
-    ) -> None:
-        with suppress(OSError):
-            while data := server.recv(65536):
-                if cut.is_set():
-                    break
-                client.sendall(data)
-        _hang_up(client, server)
-
-    def close(self) -> None:
-        """Stop listening and wait for the threads."""
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for thread in self.threads:
-            thread.join(10)
-
-
-def _hang_up(*ends: socket.socket) -> None:
-    for end in ends:
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-        end.close()
-
-
-@contextmanager
-def through_proxy(migration: Migration) -> Iterator[tuple[Migration, Proxy]]:
-    """Return the same migration with a proxy before its target."""
-    parts = conninfo.conninfo_to_dict(migration.target.url)
-    proxy = Proxy((str(parts["host"]), int(str(parts["port"]))))
-    url = conninfo.make_conninfo(migration.target.url, port=proxy.port)
-    target = replace(migration.target, url=url)
-    try:
-        yield Migration(settings=migration.settings, state=migration.state, target=target), proxy
-    finally:
-        proxy.close()
-
-
 @pytest.mark.parametrize("number", [1, 2], ids=["first load", "weekly delta"])
 def test_a_commit_whose_answer_was_lost_is_settled_as_committed(
     make_migration: MakeMigration, number: int
@@ -245,10 +148,10 @@ def test_a_commit_whose_answer_was_lost_is_settled_as_committed(
 
         def at(stage: str) -> None:
             if stage == "written":
-                proxy.armed = Cut.AFTER_COMMIT
+                proxy.at_commit(Fault.CUT_ANSWER)
 
         moved = carry(cut_off, number, "part", at=at)
-        assert proxy.cuts == 1
+        assert proxy.injected.total() == 1
     assert moved.outcome is Outcome.LOADED
     assert moved.entry == target_rows(migration, "SELECT max(entry) FROM migration.ledger")[0][0]
     assert carry(migration, number, "part").outcome is Outcome.COVERED
@@ -267,11 +170,11 @@ def test_a_commit_that_never_arrived_is_settled_as_not_committed(
 
         def at(stage: str) -> None:
             if stage == "written":
-                proxy.armed = Cut.BEFORE_COMMIT
+                proxy.at_commit(Fault.CUT_REQUEST)
 
         with pytest.raises(TransientError, match="connection to the target was lost"):
             carry(cut_off, number, "part", at=at)
-        assert proxy.cuts == 1
+        assert proxy.injected.total() == 1
     assert snapshot(migration) == before
     assert carry(migration, number, "part").outcome is Outcome.LOADED
     assert_run_once(migration, number)
@@ -287,7 +190,7 @@ def test_a_commit_that_can_not_be_settled_now_is_settled_by_the_next_run(
 
         def at(stage: str) -> None:
             if stage == "written":
-                proxy.armed = Cut.AFTER_COMMIT
+                proxy.at_commit(Fault.CUT_ANSWER)
                 proxy.open_for_business = False
 
         with pytest.raises(TransientError):

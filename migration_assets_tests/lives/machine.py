@@ -12,13 +12,14 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from migration_assets import holds, step, undo
+from migration_assets import holds, retention, step, undo
 from migration_assets import repair as repairs
 from migration_assets.errors import MigrationError
 from migration_assets.findings import Moved
 from migration_assets_tests.fixtures_migration import week
 from migration_assets_tests.lives.expected import (
     DISPLACED,
+    NO_CUT,
     Forecast,
     Table,
     forecast,
@@ -299,6 +300,8 @@ class Life(Watched):
             back = weeks[-1 - number % max(1, len(weeks) - 1)]
         entry, back = (entry, None) if by_entry else (None, back)
         expected = rollback(table, week=back, entry=entry, acknowledged=acknowledged)
+        if expected.go and expected.go.week not in {week(number) for number in self.cuts}:
+            expected = Forecast(stops=frozenset({NO_CUT}))
         if DISPLACED in expected.doubts and self.unsure_of(table, expected, acknowledged):
             return
         migration = self.now()
@@ -382,7 +385,7 @@ class Life(Watched):
         self.figures.steps["release"] += 1
 
     @rule(
-        what=st.sampled_from(("cut", "delta", "damage", "damage", "text", "hold")),
+        what=st.sampled_from(("cut", "delta", "damage", "damage", "text", "hold", "prune")),
         name=names,
         number=number,
     )
@@ -399,6 +402,9 @@ class Life(Watched):
                 self.take_as_text(name, number)
             case "hold":
                 self.hold(name)
+            case "prune":
+                retention.prune(self.now())
+                self.forget_cuts()
             case _:
                 pass
 

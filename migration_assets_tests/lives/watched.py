@@ -31,6 +31,7 @@ from migration_assets_tests.lives.outside import Outsider
 from migration_assets_tests.lives.shapes import NAMES, SHAPES, Content, exactly
 
 LIMIT: Final = 3  # rows of a table that may stand in quarantine
+KEEP_WEEKS: Final = 4  # whose cuts are kept in any case
 NEWEST: Final = 40  # the number that chooses the newest week
 NOTHING: Final[frozenset[str]] = frozenset()
 
@@ -87,12 +88,29 @@ class Watched(RuleBasedStateMachine):
             quarantine_share=0.0,
             connect_patience=5.0,
             retry_patience=5.0,
+            keep_weeks=KEEP_WEEKS,
             tables=tables,
         )
 
     def covering(self, number: int) -> int | None:
         """Return the week whose cut stands for a week."""
         return min((taken for taken in self.cuts if taken >= number), default=None)
+
+    def forget_cuts(self) -> None:
+        """Forget the cuts that are gone; none may be gone that is still needed."""
+        folder = self.folder / "state" / "cuts" / "main"
+        there = {path.parent.name for path in folder.glob("*/manifest.json")}
+        gone = [number for number in self.cuts if week(number).isoformat() not in there]
+        since = max(self.cuts, default=0) - KEEP_WEEKS + 1
+        for number in gone:
+            assert number < since, f"the cut of week {number} is of the last {KEEP_WEEKS} weeks"
+            for name, table in self.tables.items():
+                assert table.head is not None, f"{name} was never carried to week {number}"
+                assert week(number) < table.head.week, f"{name} stands before week {number}"
+                before = table.moves[-2].head.week if len(table.moves) > 1 else None
+                assert week(number) != before, f"{name} can't go back to week {number}"
+            del self.cuts[number]
+            self.figures.steps["cut removed"] += 1
 
     def cut(self, name: str, number: int) -> Head | None:
         """Return what a table is to be carried to."""

@@ -30,18 +30,33 @@ def signed(folder: Path, name: str, by: Pair, *, host: str = "") -> Pair:
     return _made(folder, name, "-CA", str(by.certificate), "-CAkey", str(by.key), *names)
 
 
+def expired(folder: Path, name: str, by: Pair, *, key: Path, host: str) -> Path:
+    """Make a certificate for a key that ended yesterday; return its file."""
+    names, request = folder / f"{name}.ext", folder / f"{name}.csr"
+    names.write_text(f"subjectAltName=DNS:{host}\n", "utf-8")
+    certificate = folder / f"{name}.crt"
+    _openssl("req", "-new", "-key", str(key), "-subj", f"/CN={name}", "-out", str(request))
+    _openssl(
+        *("x509", "-req", "-in", str(request), "-days", "-1", "-extfile", str(names)),
+        *("-CA", str(by.certificate), "-CAkey", str(by.key), "-CAcreateserial"),
+        *("-out", str(certificate)),
+    )
+    return certificate
+
+
 def _made(folder: Path, name: str, *options: str) -> Pair:
+    pair = Pair(certificate=folder / f"{name}.crt", key=folder / f"{name}.key")
+    _openssl(
+        *("req", "-x509", *_KEY, "-days", _DAYS, "-subj", f"/CN={name}", *options),
+        *("-out", str(pair.certificate), "-keyout", str(pair.key)),
+    )
+    pair.key.chmod(0o600)  # libpq and PostgreSQL refuse a key that others can read
+    return pair
+
+
+def _openssl(*arguments: str) -> None:
     program = shutil.which("openssl")
     if program is None:
         raise MissingProgramError("openssl isn't installed. On Debian: apt-get install openssl")
-    pair = Pair(certificate=folder / f"{name}.crt", key=folder / f"{name}.key")
-    request = (program, "req", "-x509", *_KEY, "-days", _DAYS, "-subj", f"/CN={name}", *options)
-    done = subprocess.run(
-        [*request, "-out", str(pair.certificate), "-keyout", str(pair.key)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    pair.key.chmod(0o600)  # libpq and PostgreSQL refuse a key that others can read
-    return pair

@@ -17,9 +17,9 @@ from migration_assets.target.connection import Target, connect
 from migration_assets.target.embedded import EmbeddedServer, ensure_database, remove
 from migration_assets.target.embedded_programs import Account
 from migration_assets_tests import command, independent
-from migration_assets_tests.debian_postgres import give
+from migration_assets_tests.debian_postgres import Prepare, give
 from migration_assets_tests.fixtures_postgres import debian_server, new_folder
-from migration_assets_tests.system.certificates import Pair, authority, signed
+from migration_assets_tests.system.certificates import Pair, authority, expired, signed
 from migration_assets_tests.system.conftest import OLDER
 
 HOST = "aurora.test"  # in no name service: `hostaddr` says where it is
@@ -62,12 +62,8 @@ class Secured:
         return conninfo.make_conninfo("", **(usual | parts))
 
 
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """Run a PostgreSQL with a certificate of its CA, and a loader and a clerk who may log in."""
-    folder = tmp_path_factory.mktemp("certificates")
-    ca, stranger = authority(folder, "our-ca"), authority(folder, "another-ca")
-    pair, clerk = signed(folder, "server", ca, host=HOST), signed(folder, "clerk", ca)
+def _showing(ca: Pair, pair: Pair) -> Prepare:
+    """Return what prepares a server that shows a certificate and trusts a CA's clients."""
 
     def prepare(data: Path, account: Account | None) -> Mapping[str, str]:
         for file in (ca.certificate, pair.certificate, pair.key):
@@ -80,7 +76,17 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
             "ssl_ca_file": ca.certificate.name,
         }
 
-    with debian_server(OLDER, prepare=prepare) as server:
+    return prepare
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """Run a PostgreSQL with a certificate of its CA, and a loader and a clerk who may log in."""
+    folder = tmp_path_factory.mktemp("certificates")
+    ca, stranger = authority(folder, "our-ca"), authority(folder, "another-ca")
+    pair, clerk = signed(folder, "server", ca, host=HOST), signed(folder, "clerk", ca)
+
+    with debian_server(OLDER, prepare=_showing(ca, pair)) as server:
         with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
             for role in (f"loader LOGIN PASSWORD '{PASSWORD}'", "clerk LOGIN"):
                 connection.execute(f"CREATE ROLE {role}".encode())
@@ -211,9 +217,27 @@ def test_what_is_wrong_is_said_at_once(secured: Secured, name: str) -> None:
     assert to_do in error.hint
 
 
-def test_a_server_without_tls_is_said_at_once(postgres: EmbeddedServer) -> None:
-    """`sslmode=require` is a promise to the user, not a wish."""
-    error = _refused(conninfo.make_conninfo(postgres.url("postgres"), sslmode="require"))
+def test_a_certificate_that_has_expired_is_refused(secured: Secured) -> None:
+    """Of the right CA and for the right host, but a day too old."""
+    key = secured.folder / "server.key"
+    certificate = expired(secured.folder, "expired", secured.ca, key=key, host=HOST)
+    shown = _showing(secured.ca, Pair(certificate=certificate, key=key))
+    with debian_server(OLDER, prepare=shown) as server:
+        encrypted = secured.url(port=server.port, sslmode="require", sslrootcert=None)
+        assert "password authentication failed" in _refused(f"{encrypted} password=x").what
+        error = _refused(secured.url(port=server.port, password=PASSWORD))
+    assert "certificate verify failed" in error.what
+    assert "expired" in error.hint
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+def test_a_server_without_tls_is_said_at_once(postgres: EmbeddedServer, mode: str) -> None:
+    """`sslmode` is a promise to the user, not a wish: nothing is sent in the clear instead."""
+    error = _refused(
+        conninfo.make_conninfo(postgres.url("postgres"), sslmode=mode, sslrootcert="system")
+        if mode == "verify-full"
+        else conninfo.make_conninfo(postgres.url("postgres"), sslmode=mode)
+    )
     assert "does not support SSL" in error.what
     assert "sslmode" in error.hint
     assert postgres.password not in str(error)

@@ -11,11 +11,13 @@ from migration_assets import errors
 from migration_assets.errors import (
     DagsterStorageError,
     MigrationError,
+    OvertakenError,
     SourceBusyError,
     SourceError,
     StateBusyError,
     TargetUnavailableError,
     TargetUnreachableError,
+    TargetUnsteadyError,
     TerminalError,
     TransientError,
 )
@@ -63,6 +65,8 @@ def test_only_what_is_busy_or_unavailable_may_go_away_by_itself() -> None:
         StateBusyError,
         TargetUnavailableError,
         TargetUnreachableError,
+        TargetUnsteadyError,
+        OvertakenError,
         DagsterStorageError,
     }
 
