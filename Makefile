@@ -12,7 +12,7 @@ ON_OLDER := $(wildcard $(TESTS)/property/test_any_*.py $(TESTS)/integration/test
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo test test-system lint bench-definitions acceptance data-named pictures lock clean
+.PHONY: help install demo test test-system soak lint bench-definitions acceptance data-named pictures lock clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,12 @@ test: $(INSTALLED) ## Run all tests but the system's in random order, with branc
 test-system: $(INSTALLED) ## Test with a browser, TLS, nginx, PostgreSQL 15 (Debian packages: see README.md)
 	@$(BIN)/python -m pytest $(SYSTEM)
 	@$(BIN)/python -m pytest -n 2 --postgres=15 $(ON_OLDER)
+
+SOAK ?= 30
+SEED ?= 1
+
+soak: $(INSTALLED) ## Let random lives and the long fault tests run for SOAK=30 minutes; figures into docs
+	@$(BIN)/python -m migration_assets_tests.soak --minutes "$(SOAK)" --seed "$(SEED)" --write
 
 lint: $(INSTALLED) ## Check style, format, types and the direction of imports
 	@$(BIN)/ruff check .

@@ -421,12 +421,14 @@ def _stored_delta(
 ) -> Delta | None:
     """Return the stored delta if it starts at the head, is intact, and ends at this cut.
 
-    One of another mapping is never used; where the cut has to be staged whole, only one that is.
+    One of another mapping is never used. Where the cut has to be staged whole, only one that is,
+    and only there: one that a run left which was told to displace would write over kept rows.
     """
+    scope = Scope.EVERYTHING if whole or head is None else Scope.CHANGES
     delta = delta_files.find(migration.state, migration.source, mapping.table, cut.week)
     if delta is None or delta.cut != cut.id or delta.base_cut != (head.cut if head else None):
         return None
-    if delta.mapping_hash != mapping.hash or (whole and delta.scope is not Scope.EVERYTHING):
+    if delta.mapping_hash != mapping.hash or delta.scope is not scope:
         return None
     try:
         delta_files.check(delta)

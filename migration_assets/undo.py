@@ -111,10 +111,10 @@ def _prepared(
     cut = older_cut(migration, route)
     table = table_in(cut, route.asked.table)
     replaces = passes(acknowledged, FOREIGN_WRITES)
-    whole = replaces or route.remapping is not None
-    displaces = replaces or (whole and bool(watched) and passes(acknowledged, KEPT_ROWS))
     with migration.state.workspace() as folder:
         delta = _delta(migration, route, cut, folder, whole=replaces)
+        whole = delta.scope is Scope.EVERYTHING
+        displaces = replaces or (whole and bool(watched) and passes(acknowledged, KEPT_ROWS))
         at("compared")
         yield Step(
             cut=cut,
