@@ -23,7 +23,6 @@ from migration_assets_tests.fixtures_migration import (
     week,
     write_on_target,
 )
-from migration_assets_tests.integration.test_step_crash import Cut, through_proxy
 from migration_assets_tests.processes import (
     CONTEXT,
     die_in_rollback,
@@ -32,6 +31,7 @@ from migration_assets_tests.processes import (
     started,
     step_together,
 )
+from migration_assets_tests.proxy import Fault, through_proxy
 
 PARTS = """
 CREATE TABLE part (id INTEGER PRIMARY KEY, name TEXT UNIQUE, amount INTEGER);
@@ -138,10 +138,10 @@ def test_a_commit_whose_answer_was_lost_is_settled_as_committed(
 
         def at(stage: str) -> None:
             if stage == "written":
-                proxy.armed = Cut.AFTER_COMMIT
+                proxy.at_commit(Fault.CUT_ANSWER)
 
         moved = undo.rollback(cut_off, "part", week=week(2), run="test", at=at)
-        assert proxy.cuts == 1
+        assert proxy.injected.total() == 1
     assert moved is not None
     assert moved.outcome is Outcome.LOADED
     assert take_back(migration) is None
@@ -157,11 +157,11 @@ def test_a_commit_that_never_arrived_is_done_by_the_next(make_migration: MakeMig
 
         def at(stage: str) -> None:
             if stage == "written":
-                proxy.armed = Cut.BEFORE_COMMIT
+                proxy.at_commit(Fault.CUT_REQUEST)
 
         with pytest.raises(TransientError):
             undo.rollback(cut_off, "part", week=week(2), run="test", at=at)
-        assert proxy.cuts == 1
+        assert proxy.injected.total() == 1
     assert snapshot(migration) == before
     assert take_back(migration) is Outcome.LOADED
     assert_rolled_back_once(migration)
