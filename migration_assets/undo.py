@@ -6,7 +6,7 @@ table is on hold from then on, so that nothing carries it forward again before a
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
@@ -17,7 +17,7 @@ from migration_assets.errors import MigrationError, StateError
 from migration_assets.findings import Moved, Preview, Proof, RowCounts
 from migration_assets.history import Turned, turned
 from migration_assets.holds import who_says_so
-from migration_assets.model import Change, Cut, Delta, Head, Op, Scope
+from migration_assets.model import AcceptedRow, Change, Cut, Delta, Head, Op, Scope
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.counting import count_between
@@ -78,7 +78,7 @@ def rollback(
                 with _prepared(
                     migration,
                     route,
-                    {row.key_hash for row in known},
+                    known,
                     run=run,
                     acknowledged=acknowledged,
                     by=by or who_says_so(),
@@ -94,11 +94,22 @@ def rollback(
         raise
 
 
+def _implied(route: Route, known: Sequence[AcceptedRow]) -> frozenset[str]:
+    """Return the guard that is let pass by what is asked for.
+
+    Taking a rollback back takes back what it put back: those rows are displaced again.
+    """
+    since = route.way.to.written_at
+    rolled_back = any(move.restores is not None for move in route.way.taken)
+    ours = all(row.origin == exceptions.RESTORED and row.at > since for row in known)
+    return frozenset({KEPT_ROWS}) if known and rolled_back and ours else frozenset()
+
+
 @contextmanager
 def _prepared(
     migration: Migration,
     route: Route,
-    watched: Collection[int],
+    known: Sequence[AcceptedRow],
     *,
     run: str,
     acknowledged: frozenset[str],
@@ -107,13 +118,15 @@ def _prepared(
 ) -> Generator[Step]:
     """Lend the step of a way back; its delta lies in a workspace, apart from those of weeks.
 
-    `watched` are the key hashes of the table's exceptions.
+    `known` are the table's exceptions.
     """
     cut = older_cut(migration, route)
     table = table_in(cut, route.asked.table)
-    replaces = passes(acknowledged, FOREIGN_WRITES)
+    implied = _implied(route, known)
+    acknowledged |= implied
+    replaces = bool(implied) or passes(acknowledged, FOREIGN_WRITES)
     whole = replaces or route.remapping is not None
-    displaces = replaces or (whole and bool(watched) and passes(acknowledged, KEPT_ROWS))
+    displaces = replaces or (whole and bool(known) and passes(acknowledged, KEPT_ROWS))
     with migration.state.workspace() as folder:
         delta = _delta(migration, route, cut, folder, whole=replaces)
         at("compared")
@@ -123,7 +136,7 @@ def _prepared(
             mapping=route.mapping,
             head=route.head,
             delta=delta,
-            expected=expect(cut, table, route.mapping, watched),
+            expected=expect(cut, table, route.mapping, {row.key_hash for row in known}),
             run=run,
             remapping=route.remapping,
             acknowledged=acknowledged,
