@@ -67,10 +67,14 @@ def settle(migration: Migration, table: str, found: Verified | None, *, run: str
 
 
 def _roll_back(migration: Migration, table: str, *, run: str) -> Moved | None:
-    """Take the table's last move back; None where there is no way back."""
+    """Take the table's last move back; None where there is no way back.
+
+    Nor where it is on hold: a second write would take it back one week further, and so on.
+    """
     with connect(migration.target) as connection, translated(f"table {table}"):
         head = ledger.head(connection, migration.source, table)
-    if head is None:
+        held = table in ledger.holds(connection, migration.source)
+    if head is None or held:
         return None
     try:
         return rollback(

@@ -473,7 +473,7 @@ def test_an_unknown_guard_is_named_with_those_there_are(typed: Typed) -> None:
     code, said = typed("run", "--acknowledge", "quarantine")
     assert code == MISUSED
     assert "quarantine is no guard" in said
-    assert "foreign_writes, quarantine_limit, all" in said
+    assert "foreign_writes, quarantine_limit, kept_rows, all" in said
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,8 @@ def test_a_week_that_meets_foreign_rows_is_taken_back_where_the_settings_say_so(
     ]
     assert target_rows(migration, "SELECT target_row FROM migration.displaced") == [("(2,ink,99)",)]
     assert_proved(migration, "stock")
+    write_on_target(migration, "UPDATE stock SET amount = 98 WHERE id = 3")
+    assert settled(migration) == "", "on hold, it is taken back no further"
 
 
 def test_without_an_earlier_week_there_is_nothing_to_go_back_to(
