@@ -6,31 +6,25 @@ table is on hold from then on, so that nothing carries it forward again before a
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
+from migration_assets.attempts import note
 from migration_assets.errors import MigrationError, StateError
 from migration_assets.findings import Moved, Preview, Proof, RowCounts
 from migration_assets.history import Turned, turned
 from migration_assets.holds import who_says_so
-from migration_assets.model import Change, Cut, Delta, Head, Op, Scope
+from migration_assets.migration import Migration, persistent
+from migration_assets.model import AcceptedRow, Change, Cut, Delta, Head, Op, Scope
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.counting import count_between
 from migration_assets.source.reader import encoding_in, table_in
-from migration_assets.step import (
-    ROUNDS,
-    Migration,
-    alone,
-    head_hashes,
-    note,
-    overtaken,
-    session,
-)
+from migration_assets.step import ROUNDS, alone, head_hashes, overtaken, reading, session
 from migration_assets.target import ddl, displaced, exceptions, ledger
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import Connection, connect, transaction, translated
@@ -65,7 +59,8 @@ def rollback(
     """
     asked = Asked(table=table, week=week, entry=entry)
     heads: list[Head] = []
-    try:
+
+    def do() -> Moved | None:
         with alone(migration, table), session(migration, table) as connection:
             for _ in range(ROUNDS):
                 route = find_route(migration, connection, asked)
@@ -77,7 +72,7 @@ def rollback(
                 with _prepared(
                     migration,
                     route,
-                    {row.key_hash for row in known},
+                    known,
                     run=run,
                     acknowledged=acknowledged,
                     by=by or who_says_so(),
@@ -87,17 +82,31 @@ def rollback(
                 if moved is not None:
                     return moved
         raise overtaken(asked.where)
+
+    try:
+        return migration.until_done(f"rollback of table {table}", do)
     except MigrationError as error:
         if heads:
             note(migration, table, heads[-1].week, run, error)
         raise
 
 
+def _implied(route: Route, known: Sequence[AcceptedRow]) -> frozenset[str]:
+    """Return the guard that is let pass by what is asked for.
+
+    Taking a rollback back takes back what it put back: those rows are displaced again.
+    """
+    since = route.way.to.written_at
+    rolled_back = any(move.restores is not None for move in route.way.taken)
+    ours = all(row.origin == exceptions.RESTORED and row.at > since for row in known)
+    return frozenset({KEPT_ROWS}) if known and rolled_back and ours else frozenset()
+
+
 @contextmanager
 def _prepared(
     migration: Migration,
     route: Route,
-    watched: Collection[int],
+    known: Sequence[AcceptedRow],
     *,
     run: str,
     acknowledged: frozenset[str],
@@ -106,15 +115,17 @@ def _prepared(
 ) -> Generator[Step]:
     """Lend the step of a way back; its delta lies in a workspace, apart from those of weeks.
 
-    `watched` are the key hashes of the table's exceptions.
+    `known` are the table's exceptions.
     """
     cut = older_cut(migration, route)
     table = table_in(cut, route.asked.table)
-    replaces = passes(acknowledged, FOREIGN_WRITES)
+    implied = _implied(route, known)
+    acknowledged |= implied
+    replaces = bool(implied) or passes(acknowledged, FOREIGN_WRITES)
     with migration.state.workspace() as folder:
         delta = _delta(migration, route, cut, folder, whole=replaces)
         whole = delta.scope is Scope.EVERYTHING
-        displaces = replaces or (whole and bool(watched) and passes(acknowledged, KEPT_ROWS))
+        displaces = replaces or (whole and bool(known) and passes(acknowledged, KEPT_ROWS))
         at("compared")
         yield Step(
             cut=cut,
@@ -122,7 +133,7 @@ def _prepared(
             mapping=route.mapping,
             head=route.head,
             delta=delta,
-            expected=expect(cut, table, route.mapping, watched),
+            expected=expect(cut, table, route.mapping, {row.key_hash for row in known}),
             run=run,
             remapping=route.remapping,
             acknowledged=acknowledged,
@@ -161,11 +172,17 @@ def _delta(migration: Migration, route: Route, cut: Cut, folder: Path, *, whole:
         )
 
 
+@persistent
 def preview(
     migration: Migration, table: str, *, week: date | None = None, entry: int | None = None
 ) -> Preview | None:
     """Say what `rollback` would do with the same arguments; None if nothing. Changes nothing."""
     asked = Asked(table=table, week=week, entry=entry)
+    with reading(migration):
+        return _previewed(migration, asked)
+
+
+def _previewed(migration: Migration, asked: Asked) -> Preview | None:
     with connect(migration.target) as connection, translated(asked.where):
         if not ledger.exists(connection):
             return None
@@ -173,7 +190,7 @@ def preview(
         if route is None:
             return None
         found = Preview(
-            table=table,
+            table=asked.table,
             head=route.way.head,
             to=route.way.to,
             taken=route.way.taken,
