@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from migration_assets.target.embedded_programs import system_account
 from migration_assets_tests.fixtures_postgres import new_folder
 
 _UNLIMITED = resource.RLIM_INFINITY
@@ -34,14 +35,14 @@ class SmallDisk:
     def limit_server(self, pid: int) -> None:
         """Let a server, and every session it starts from now on, feel the limit."""
         if not self.mounted:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (self.room, _UNLIMITED))
+            _limit(pid, str(self.room))
 
     def free_space(self, pid: int | None = None) -> None:
         """Make room for everything."""
         if self.mounted:
             _mount("-o", "remount,size=512m", str(self.folder))
         elif pid is not None:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (_UNLIMITED, _UNLIMITED))
+            _limit(pid, "unlimited")
 
 
 @contextmanager
@@ -58,6 +59,17 @@ def small_disk(room: int) -> Iterator[SmallDisk]:
         if mounted:
             subprocess.run(["/bin/umount", "--lazy", str(folder)], check=True)
         shutil.rmtree(folder)
+
+
+def _limit(pid: int, size: str) -> None:
+    """Limit a server's files, as the user that it runs as: root without all its rights may not."""
+    account = system_account()
+    subprocess.run(
+        ["/usr/bin/prlimit", f"--pid={pid}", f"--fsize={size}:unlimited"],
+        user=None if account is None else account.uid,
+        group=None if account is None else account.gid,
+        check=True,
+    )
 
 
 def _mount(*arguments: str) -> bool:
