@@ -82,6 +82,22 @@ def test_more_rows_than_memory_are_sorted_all_the_same(
         assert target_sha256(connection, mapping) == hashed(mapping, rows, folder)
 
 
+def test_keys_that_begin_alike_are_ordered_as_the_server_does(
+    connection: Connection, folder: Path
+) -> None:
+    """Bytes and texts end where they end, whatever column follows; numbers below 0 come first."""
+    mapping = mapping_over([TargetType(kind=Kind.BYTEA), TEXT, BIGINT], key=3)
+    parts = (b"", b"\0", b"\0\0", b"\0\1", b"a", b"a\0", b"a\0b", b"a\1", b"ab", b"\xff")
+    rows: list[TargetRow] = [
+        (raw, text, number)
+        for raw in parts
+        for text in ("", "\x01", "b", "ba", "é", "z")
+        for number in (-(2**63), -1, 0, 1, 256)
+    ]
+    with loaded(connection, mapping, rows):
+        assert target_sha256(connection, mapping) == hashed(mapping, rows, folder)
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
