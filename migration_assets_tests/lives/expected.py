@@ -315,7 +315,7 @@ def forecast(
     stops, doubts = _of_cut(table, cut, limit=limit, acknowledged=acknowledged, told=told)
     whole = head is not None and (changed or _told(acknowledged, "foreign_writes"))
     if head is not None:
-        doubts |= _doubts(head, cut, acknowledged)
+        doubts |= _doubts(head, cut, acknowledged) | ({KEPT} if table.kept and not whole else set())
         stops |= _of_target(table, head, cut, whole=whole, acknowledged=acknowledged)
         if _may_widen(cut) and not whole:
             doubts |= stops & {QUARANTINE}
@@ -348,8 +348,10 @@ def _of_target(
     """Say for what stands on the target a move must stop."""
     stops: set[str] = set()
     if not whole:
-        if not table.rows_clean or _touches_kept(table, head, cut):
+        if not table.rows_clean:
             stops.add(FOREIGN)
+        if _touches_kept(table, head, cut):
+            stops.add(KEPT if table.key else FOREIGN)
         return stops | _of_quarantine(table, head, cut)
     if table.target != table.stored and not _told(acknowledged, "foreign_writes"):
         stops.add(FOREIGN)
@@ -427,7 +429,7 @@ def rollback(
         return found
     whole = _columns(head) != _columns(found.go) or _told(acknowledged, "foreign_writes")
     stops = _of_target(table, head, found.go, whole=whole, acknowledged=acknowledged)
-    doubts: set[str] = set()
+    doubts: set[str] = {KEPT} if table.kept and not whole else set()
     if _may_widen(found.go) and not whole:
         doubts |= stops & {QUARANTINE}
         stops -= {QUARANTINE}

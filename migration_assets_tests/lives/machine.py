@@ -233,8 +233,8 @@ class Life(Watched):
         self.figures.steps["delta alone"] += 1
 
     def damage_delta(self, name: str, number: int) -> None:
-        """Damage a stored delta: it has to be made again."""
-        files = sorted((self.folder / "state" / "deltas").rglob(f"main/{name}/*/*.parquet"))
+        """Damage the newest stored delta: it has to be made again."""
+        files = sorted((self.folder / "state" / "deltas").rglob(f"main/{name}/*/*.parquet"))[-2:]
         if files:
             file = files[number % len(files)]
             file.chmod(0o600)
@@ -396,8 +396,10 @@ class Life(Watched):
                 self.take_cut_again(number)
             case "delta":
                 self.make_delta(name, number, told=number % 2 == 0)
-            case "damage":
+            case "damage" if self.cuts:
+                self.make_delta(name, NEWEST, told=True)
                 self.damage_delta(name, number)
+                self.carry(name, NEWEST, NOTHING, None, told=True)
             case "text":
                 self.take_as_text(name, number)
             case "hold":

@@ -63,7 +63,7 @@ def main() -> int:
             seconds=time.monotonic() - began,
             fault_tests=fault_tests,
             server=server,
-            command=f"make soak SOAK={told.minutes:g} SEED={told.seed}",
+            command=f"python -m migration_assets_tests.soak {' '.join(sys.argv[1:])}",
         )
     )
     sys.stdout.write(text)
