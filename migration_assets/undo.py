@@ -282,6 +282,7 @@ class Standing(NamedTuple):
     held: bool
 
 
+@persistent
 def standing_of(migration: Migration, table: str) -> Standing | None:
     """Return where a table stands that was ever rolled back; None for any other."""
     with connect(migration.target) as connection, translated(f"table {table}"):
@@ -301,6 +302,7 @@ def standing_of(migration: Migration, table: str) -> Standing | None:
         )
 
 
+@persistent
 def table_of(migration: Migration, entry: int) -> str | None:
     """Return the table that an entry of the ledger moved; None where there is no such entry."""
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):

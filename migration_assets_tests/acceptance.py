@@ -247,8 +247,7 @@ class Trial:
         return f"{how} in {table}"
 
     def _repaired(self) -> str:
-        said = json.loads(self._command(0, "repair", "--yes", "--json"))
-        _demand(said["ok"], "the repair failed")
+        self._command(0, "repair", "--yes")
         return self._judged(self.weeks[1])
 
     def _rolled_back(self) -> str:
