@@ -24,7 +24,7 @@ from migration_assets.migration import Migration
 from migration_assets.model import AcceptedRow, Cut, SourceTable, TableMapping
 from migration_assets.report.certificate import Certificate
 from migration_assets.source import cut as cuts
-from migration_assets.source.catalog import select
+from migration_assets.source.catalog import matches, select
 from migration_assets.source.reader import catalog_in
 from migration_assets.standing import heads_and_holds
 from migration_assets.step import carry, make_delta, take_cut
@@ -94,14 +94,14 @@ def execute(
         if _done(migration):
             return Ended(key=record.publish_draft(migration.state), certificate=None)
         try:
-            _run(journal, now or datetime.now(UTC))
+            cut = _run(journal, now or datetime.now(UTC))
+            certificate = journal.keep(folder=record.DRAFTS, name=record.DRAFT)
+            journal.at("drafted")
+            finish(journal, cut, _at_cut(migration, cut))
         except MigrationError as error:
             with suppress(MigrationError):  # what stopped the cutover is what has to be said
                 journal.keep(f"{error.where}: {error.what}" if error.where else error.what)
             raise
-        certificate = journal.keep(folder=record.DRAFTS, name=record.DRAFT)
-        journal.at("drafted")
-        finish(journal, _cut_of(journal), _at_cut(migration, _cut_of(journal)))
         journal.at("held")
         key = record.publish_draft(migration.state)
         journal.at("certified")
@@ -114,9 +114,15 @@ def _done(migration: Migration) -> bool:
     Raises `GuardError` where only some are: somebody has released the others since.
     """
     heads, held = heads_and_holds(migration)
+    settings = migration.settings
+    chosen = {
+        name
+        for name in heads
+        if matches(name, settings.include) and not matches(name, settings.exclude)
+    }
     done = {name for name, hold in held.items() if is_cut_over(hold)}
-    if done and not heads.keys() <= done:
-        released = ", ".join(sorted(heads.keys() - done))
+    if done and not chosen <= done:
+        released = ", ".join(sorted(chosen - done))
         raise GuardError(
             what=f"the migration was cut over, and tables were released since: {released}",
             where="cutover",
@@ -126,7 +132,8 @@ def _done(migration: Migration) -> bool:
     return bool(done)
 
 
-def _run(journal: Journal, now: datetime) -> None:
+def _run(journal: Journal, now: datetime) -> Cut:
+    """Do all but the last transaction; return the final cut."""
     migration = journal.migration
     with journal.stage("conditions") as tell, looked(migration, now) as look:
         planned = _conditions(journal, look)
@@ -145,6 +152,7 @@ def _run(journal: Journal, now: datetime) -> None:
     _prove(journal, cut, tables, moved)
     _look_again(journal, cut, tables)
     make_deferred(journal, cut, tables)
+    return cut
 
 
 def _earlier_cut(migration: Migration, look: Look) -> Cut | None:
@@ -228,12 +236,6 @@ def _move(journal: Journal, cut: Cut) -> dict[str, Moved]:
 def _chosen(migration: Migration, cut: Cut) -> tuple[SourceTable, ...]:
     settings = migration.settings
     return select(catalog_in(cut), settings.include, settings.exclude).tables
-
-
-def _cut_of(journal: Journal) -> Cut:
-    if journal.cut is None:
-        raise AssertionError  # the run before this has taken it
-    return journal.cut
 
 
 def _at_cut(migration: Migration, cut: Cut) -> list[AtCut]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -212,6 +213,21 @@ def test_a_second_run_changes_nothing(make_migration: MakeMigration) -> None:
     assert ended.certificate is None
     assert snapshot(migration) == before
     assert condition(migration, "holds").verdict is Verdict.NO_GO
+
+
+def test_a_table_that_was_excluded_meanwhile_is_left_as_it_is(
+    make_migration: MakeMigration,
+) -> None:
+    """It takes no part, a second run doesn't miss it, and one that was released is named."""
+    loaded = shop(make_migration, FLAWED.replace(" REFERENCES parent", "").replace("(3)", ""))
+    settings = loaded.settings.model_copy(update={"exclude": ("parent",)})
+    migration = replace(loaded, settings=settings)
+    document = cut_over(migration, "left_out")
+    assert [t["table"] for t in document["tables"]] == ["child"]
+    assert standing.holds(migration).keys() == {"child"}
+    assert execute(migration, acknowledged=NO_BACKUP, now=NOW).certificate is None
+    with pytest.raises(GuardError, match="released since: parent"):
+        execute(loaded, acknowledged=NO_BACKUP, now=NOW)
 
 
 def test_a_cutover_that_is_given_up_leaves_the_open_week_its_own_cut(
