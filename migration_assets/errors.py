@@ -78,6 +78,10 @@ class SourceBusyError(TransientError):
     """The source is locked by its application for longer than we wait."""
 
 
+class SourceReplacedError(TransientError):
+    """Another file took the source's place while it was copied; the copy is not kept."""
+
+
 class StateError(TerminalError):
     """A cut, delta or catalog in the state folder is missing or damaged."""
 

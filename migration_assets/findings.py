@@ -6,7 +6,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from migration_assets.model import AcceptedRow, SourceForeignKey, TableMapping
+from migration_assets.model import AcceptedRow, HeadMove, SourceForeignKey, TableMapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
+class RepairPreview:
     """What a repair would do to a table at its head.
 
     `proof` is None where the table is `gone` from the target and would be made anew. `ending` are
@@ -125,6 +125,16 @@ class Preview:
     def differs(self) -> bool:
         """Whether there is anything to put right."""
         return self.gone or bool(self.ending) or (self.proof is not None and not self.proof.holds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCounts:
+    """Rows by what is done to them; `updated` is a bound where it can't be told before."""
+
+    inserted: int
+    updated: int
+    deleted: int
+    at_most: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,3 +302,25 @@ class Pruned:
     freed: int = 0
     kept: Mapping[str, str] = field(default_factory=dict[str, str])
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a rollback of one table would do, as things stand; nothing was changed.
+
+    From `head` it leads to where the table stood after `to`; `taken` are the moves taken back,
+    oldest first. `rows` is None where they can't be counted before, as is `foreign_rows`, the rows
+    that somebody else has changed since; `foreign` names some of them. `displaced` rows are put
+    back. `obstacle` says why there is no way back, '' where there is one.
+    """
+
+    table: str
+    head: HeadMove
+    to: HeadMove
+    taken: tuple[HeadMove, ...]
+    rows: RowCounts | None = None
+    changes: tuple[str, ...] = ()
+    displaced: int = 0
+    foreign_rows: int | None = None
+    foreign: tuple[Difference, ...] = ()
+    obstacle: str = ""

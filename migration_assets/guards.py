@@ -22,18 +22,18 @@ from migration_assets.model import (
 from migration_assets.settings import Settings
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta_files
-from migration_assets.source.going_back import Undone, could_tell, counter_back, undone
+from migration_assets.source.going_back import FEW, Undone, could_tell, counter_back, undone
 from migration_assets.source.reader import catalog_in
 from migration_assets.source.turnover import Turnover, turnover
 from migration_assets.state import State
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.displaced import DISPLACED_ROWS
 from migration_assets.target.exceptions import KEPT_ROWS
+from migration_assets.target.move import passes
 
 QUARANTINE_LIMIT = "quarantine_limit"
 MASS_CHANGE = "mass_change"
 RESTORED_SOURCE = "restored_source"
-EVERY_GUARD = "all"
 GUARDS = (
     FOREIGN_WRITES,
     KEPT_ROWS,
@@ -83,11 +83,6 @@ class Stop:
     what: str
     expected: str
     hint: str
-
-
-def passes(acknowledged: frozenset[str], guard: str) -> bool:
-    """Tell whether a run was told to let a guard pass."""
-    return guard in acknowledged or EVERY_GUARD in acknowledged
 
 
 def refuse(step: Prepared, acknowledged: frozenset[str]) -> None:
@@ -193,15 +188,40 @@ def _counter(step: Prepared, older: Cut) -> str:
 
 
 def _schema(step: Prepared, older: Cut) -> str:
-    """Say that the schema is that of an earlier cut again, where it takes this table along."""
+    """Say that the schema is that of an earlier cut again, and the table's rows are as of then.
+
+    An application's release that was taken back has its rows of today: they differ less from the
+    head's cut than from that of then.
+    """
     if step.mapping.hash == step.base.hash or step.cut.fingerprint == older.fingerprint:
         return ""
-    earlier = [
-        c.week
-        for c in cuts.cuts(step.state, step.cut.source)
-        if c.week < older.week and c.fingerprint == step.cut.fingerprint
+    alike = [
+        cut
+        for cut in cuts.cuts(step.state, step.cut.source)
+        if cut.week < older.week and cut.fingerprint == step.cut.fingerprint
     ]
-    return f"its schema is again that of week {earlier[-1]}" if earlier else ""
+    if not alike:
+        return ""
+    then = alike[-1]
+    near = _between(step, then, step.mapping.key, {})
+    far = _between(step, older, _common_key(step), step.renamed)
+    if near is None or far is None or far < near + FEW:
+        return ""
+    return (
+        f"its schema is again that of week {then.week}, and {far:,} rows differ from week"
+        f" {older.week}, but {near:,} from then"
+    )
+
+
+def _between(
+    step: Prepared, older: Cut, key: tuple[str, ...], renamed: Mapping[str, str]
+) -> int | None:
+    """Count the table's rows that went or changed since a cut; None where they can't be matched."""
+    before = catalog_in(older).table(step.table.name)
+    if before is None:
+        return None
+    found = turnover(older, step.cut, before, step.table, key=key, renamed=renamed)
+    return found and found.deleted + found.changed
 
 
 def _rows(step: Prepared, head: Head) -> str:

@@ -1,8 +1,8 @@
 """Which of a table's head moves stand, and which were taken back; nothing here reads anything."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from migration_assets.model import HeadMove
 
@@ -33,11 +33,21 @@ def standing(moves: Iterable[HeadMove]) -> tuple[HeadMove, ...]:
 
 def _paths(moves: Iterable[HeadMove]) -> dict[int, tuple[HeadMove, ...]]:
     """Return, for each entry, the moves that stood after it."""
-    known: dict[int, tuple[HeadMove, ...]] = {}
-    path: tuple[HeadMove, ...] = ()
-    for move in moves:
-        path = (*path, move) if move.restores is None else known[move.restores]
-        known[move.entry] = path
+    by_entry = {move.entry: move for move in moves}
+    numbers = paths({move.entry: move.restores for move in by_entry.values()})
+    return {entry: tuple(by_entry[n] for n in path) for entry, path in numbers.items()}
+
+
+def paths(restores: Mapping[int, int | None]) -> dict[int, tuple[int, ...]]:
+    """Return, for each entry of a table in order, those that stood after it.
+
+    `restores` names the entry that a rollback went back to, None for any other move.
+    """
+    known: dict[int, tuple[int, ...]] = {}
+    path: tuple[int, ...] = ()
+    for entry, restored in restores.items():
+        path = (*path, entry) if restored is None else known[restored]
+        known[entry] = path
     return known
 
 
@@ -75,3 +85,32 @@ def way_back(moves: Sequence[HeadMove], to: HeadMove) -> WayBack | None:
         taken=tuple(sorted(taken, key=lambda move: move.entry)),
         since=tuple(move for move in moves if move.entry > to.entry),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """Weeks that were taken back: those at which a table stands no longer, and does again."""
+
+    away: tuple[date, ...] = ()
+    again: tuple[date, ...] = ()
+
+
+def turned(weeks: Iterable[date]) -> Turned:
+    """Return what became of the weeks to which a table's moves led, in their order.
+
+    A table stands at every week up to its head's; of those after it that were carried before, a
+    rollback has taken it away.
+    """
+    last = date.min  # that was ever carried
+    away: tuple[date, ...] = ()
+    ever: set[date] = set()
+    for week in weeks:
+        last = max(last, week)
+        away = _weeks_after(week, last)
+        ever.update(away)
+    return Turned(away=away, again=tuple(sorted(ever.difference(away))))
+
+
+def _weeks_after(week: date, last: date) -> tuple[date, ...]:
+    count = (last - week).days // 7
+    return tuple(week + timedelta(weeks=number) for number in range(1, count + 1))

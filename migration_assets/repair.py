@@ -14,9 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import LiteralString
 
+from migration_assets.attempts import note
 from migration_assets.errors import GuardError, MigrationError, SettingsError
-from migration_assets.findings import DifferingRow, Moved, Outcome, Preview, Proof
+from migration_assets.findings import DifferingRow, Moved, Outcome, Proof, RepairPreview
 from migration_assets.holds import who_says_so
+from migration_assets.migration import Migration, persistent
 from migration_assets.model import (
     AcceptedRow,
     Change,
@@ -35,7 +37,7 @@ from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.reader import table_in
-from migration_assets.step import ROUNDS, Migration, alone, note, overtaken, session
+from migration_assets.step import ROUNDS, alone, overtaken, reading, session
 from migration_assets.target import ddl, exceptions, ledger
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.target.move import Step, move
@@ -81,27 +83,39 @@ def repair(
     Where nothing differs nothing is written. Rows that exceptions keep stay, unless `kept` rows are
     to be put right too: their exceptions end then. A failed attempt is noted, then raised.
     """
-    with alone(migration, table), session(migration, table) as connection:
-        for _ in range(ROUNDS):
-            head = ledger.head(connection, migration.source, table)
-            if head is None:
-                return None
-            try:
+    heads: list[Head] = []
+
+    def do() -> Moved | None:
+        with alone(migration, table), session(migration, table) as connection:
+            for _ in range(ROUNDS):
+                head = ledger.head(connection, migration.source, table)
+                if head is None:
+                    return None
+                heads.append(head)
                 moved = _repair(migration, connection, table, head, run=run, kept=kept, at=at)
-            except MigrationError as error:
-                note(migration, table, head.week, run, error)
-                raise
-            if moved is not None:
-                return moved
-    raise overtaken(f"table {table}")
+                if moved is not None:
+                    return moved
+        raise overtaken(f"table {table}")
+
+    try:
+        return migration.until_done(f"repair of table {table}", do)
+    except MigrationError as error:
+        if heads:
+            note(migration, table, heads[-1].week, run, error)
+        raise
 
 
-def preview(migration: Migration, table: str, *, kept: bool = False) -> Preview | None:
+@persistent
+def preview(migration: Migration, table: str, *, kept: bool = False) -> RepairPreview | None:
     """Return what a repair would do as the table stands now; None before its first load.
 
     Only reads. `kept` as for `repair`.
     """
-    with connect(migration.target) as connection, translated(f"table {table}"):
+    with (
+        reading(migration),
+        connect(migration.target) as connection,
+        translated(f"table {table}"),
+    ):
         for _ in range(ROUNDS):
             head = (
                 ledger.head(connection, migration.source, table)
@@ -113,7 +127,7 @@ def preview(migration: Migration, table: str, *, kept: bool = False) -> Preview 
             place = _placed(migration, connection, table, head, kept=kept)
             if ddl.read_table(connection, place.mapping) is None:
                 fitting = place.expected.digest.rows
-                return Preview(
+                return RepairPreview(
                     week=head.week, proof=None, insert=fitting, gone=True, ending=place.ended
                 )
             found = _counted(migration, connection, place)
@@ -122,7 +136,7 @@ def preview(migration: Migration, table: str, *, kept: bool = False) -> Preview 
     raise overtaken(f"table {table}")
 
 
-def _counted(migration: Migration, connection: Connection, place: _Place) -> Preview | None:
+def _counted(migration: Migration, connection: Connection, place: _Place) -> RepairPreview | None:
     with (
         migration.state.workspace() as work,
         Differing(place.mapping, work / "target.sqlite") as differing,
@@ -135,7 +149,7 @@ def _counted(migration: Migration, connection: Connection, place: _Place) -> Pre
         if not proof.digest_equal:
             for found in differing.lacking(place.cut, place.shape):
                 ops[isinstance(found, Lacking) and found.target_hash is not None] += 1
-        return Preview(
+        return RepairPreview(
             week=place.head.week,
             proof=proof,
             insert=ops[False],
@@ -167,17 +181,21 @@ def keep_target(
             hint="say why (`--reason`), for those who find the exceptions",
         )
     text = " ".join(reason.split())
-    with alone(migration, table), session(migration, table) as connection:
-        for _ in range(ROUNDS):
-            head = ledger.head(connection, migration.source, table)
-            if head is None:
-                return ()
-            kept = _keep(
-                migration, connection, table, head, reason=text, by=by or who_says_so(), at=at
-            )
-            if kept is not None:
-                return kept
-    raise overtaken(where)
+
+    def do() -> tuple[AcceptedRow, ...]:
+        with alone(migration, table), session(migration, table) as connection:
+            for _ in range(ROUNDS):
+                head = ledger.head(connection, migration.source, table)
+                if head is None:
+                    return ()
+                kept = _keep(
+                    migration, connection, table, head, reason=text, by=by or who_says_so(), at=at
+                )
+                if kept is not None:
+                    return kept
+        raise overtaken(where)
+
+    return migration.until_done(f"rows of table {table} that are kept", do)
 
 
 def _keep(
@@ -212,6 +230,8 @@ def _keep(
                 hint=f"`migration-assets repair {shlex.quote(table)}` makes it anew, with the rows",
             )
         rows = _described(connection, place, differing)
+        if not migration.settings.show_keys:
+            rows = tuple(replace(row, key="") for row in rows)
         step = _step(
             place,
             _delta(place, work, (), whole=False),
@@ -283,7 +303,8 @@ def _repair(
 
 
 def _shown(migration: Migration, step: Step, at: Callable[[str], None]) -> Step:
-    return replace(step, show_keys=migration.settings.show_keys, at=at)
+    settings = migration.settings
+    return replace(step, write_guard=settings.write_guard, show_keys=settings.show_keys, at=at)
 
 
 def _placed(

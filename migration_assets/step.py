@@ -16,7 +16,6 @@ from migration_assets.attempts import note
 from migration_assets.errors import MigrationError, OvertakenError, StateError
 from migration_assets.evolving import follow, refuse_unsafe
 from migration_assets.findings import Moved, Outcome
-from migration_assets.guards import passes
 from migration_assets.mapping.evolution import Evolution
 from migration_assets.mapping.names import asset_name
 from migration_assets.migration import Migration, persistent
@@ -34,7 +33,7 @@ from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.reader import fitted_rows, table_in
-from migration_assets.target import exceptions, ledger
+from migration_assets.target import ddl, exceptions, ledger, write_guard
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import (
     Connection,
@@ -43,7 +42,7 @@ from migration_assets.target.connection import (
     translated,
 )
 from migration_assets.target.exceptions import KEPT_ROWS
-from migration_assets.target.move import Step, move
+from migration_assets.target.move import Step, lock_table, move, passes
 from migration_assets.target.remap import Remapping
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
@@ -68,10 +67,33 @@ def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = 
 
 @persistent
 def bootstrap(migration: Migration) -> None:
-    """Make the ledger on the target where it is missing."""
+    """Make the ledger on the target where it is missing; guard its tables as the settings say."""
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
         require_writer(connection, f"target {migration.target.name}")
         ledger.bootstrap(connection, migration.target.schema)
+        _guard_tables(migration, connection)
+
+
+def _guard_tables(migration: Migration, connection: Connection) -> None:
+    """Make, change or remove the write guard's triggers on all tables, one after the other."""
+    mode = migration.settings.write_guard
+
+    def to_settle(table: str) -> TableMapping | None:
+        head = ledger.head(connection, migration.source, table)
+        if head is None:
+            return None
+        mapping = ledger.sealed_mapping(connection, head.mapping_hash)
+        there = ddl.read_table(connection, mapping) is not None
+        return mapping if there and not write_guard.settled(connection, mapping, mode) else None
+
+    for table in ledger.head_weeks(connection, migration.source):
+        if to_settle(table) is None:
+            continue  # without the lock, so that nothing waits for a step that is under way
+        with connection.transaction():
+            lock_table(connection, migration.source, table)
+            mapping = to_settle(table)
+            if mapping is not None:
+                write_guard.settle(connection, mapping, mode)
 
 
 def make_delta(migration: Migration, table: str, week: date, *, run: str = "") -> Delta:
@@ -342,12 +364,12 @@ def _prepare(
     """
     mapping = evolution.mapping
     remapping = _remapping(evolution) if head is not None else None
-    displace = head is not None and passes(acknowledged, FOREIGN_WRITES)
-    whole = displace or remapping is not None
-    overwrites_kept = whole and passes(acknowledged, KEPT_ROWS)
+    replaces = head is not None and passes(acknowledged, FOREIGN_WRITES)
+    whole = replaces or remapping is not None
+    displaces = replaces or (whole and bool(accepted) and passes(acknowledged, KEPT_ROWS))
     stored = _stored_delta(migration, mapping, cut, head, whole=whole)
     at("prepared")
-    if stored is None or displace:
+    if stored is None or replaces:
         stored = _compute(migration, mapping, shape, cut, head, whole=whole)
     at("compared")
     expected = expect(cut, shape, mapping, watched={row.key_hash for row in accepted})
@@ -376,11 +398,8 @@ def _prepare(
         run=run,
         remapping=remapping,
         acknowledged=acknowledged,
-        head_hashes=head_hashes(migration, evolution.base, head)
-        if head and (displace or (accepted and overwrites_kept))
-        else None,
-        displaces_foreign=displace,
-        overwrites_kept=overwrites_kept,
+        head_hashes=head_hashes(migration, evolution.base, head) if head and displaces else None,
+        write_guard=migration.settings.write_guard,
         show_keys=migration.settings.show_keys,
         at=at,
     )

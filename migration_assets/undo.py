@@ -5,81 +5,39 @@ proved against the older cut before it shows, and is an entry itself that can be
 table is on hold from then on, so that nothing carries it forward again before a person says so.
 """
 
-from collections.abc import Callable, Generator
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
+from typing import NamedTuple
 
-from migration_assets.errors import MigrationError, RollbackError, StateError
-from migration_assets.findings import Moved
-from migration_assets.guards import passes
-from migration_assets.history import WayBack, before_entry, before_week, way_back
+from migration_assets.attempts import note
+from migration_assets.errors import MigrationError, StateError
+from migration_assets.findings import Moved, Preview, Proof, RowCounts
+from migration_assets.history import Turned, turned
 from migration_assets.holds import who_says_so
-from migration_assets.model import Cut, Delta, Head, HeadMove, Scope, SourceTable, TableMapping
-from migration_assets.source import cut as cuts
+from migration_assets.migration import Migration, persistent
+from migration_assets.model import AcceptedRow, Change, Cut, Delta, Head, Op, Scope
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
-from migration_assets.source.reader import table_in
-from migration_assets.state import LocalState
-from migration_assets.step import (
-    ROUNDS,
-    Migration,
-    alone,
-    head_hashes,
-    note,
-    overtaken,
-    session,
-)
-from migration_assets.target import exceptions, ledger
+from migration_assets.source.counting import count_between
+from migration_assets.source.reader import encoding_in, table_in
+from migration_assets.step import ROUNDS, alone, head_hashes, overtaken, reading, session
+from migration_assets.target import ddl, displaced, exceptions, ledger
 from migration_assets.target.apply import FOREIGN_WRITES
-from migration_assets.target.backwards import backwards
-from migration_assets.target.connection import Connection
+from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.target.displaced import DISPLACED_ROWS
 from migration_assets.target.exceptions import KEPT_ROWS
-from migration_assets.target.move import Step, move
+from migration_assets.target.move import Step, move, passes
 from migration_assets.target.remap import Remapping
 from migration_assets.target.restoring import Restoring
+from migration_assets.verify.accepted import adjust
+from migration_assets.verify.differing import Differing
 from migration_assets.verify.expect import expect
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What is to be taken back: a week and everything later, or an entry and everything after."""
-
-    table: str
-    week: date | None = None
-    entry: int | None = None
-
-    @property
-    def where(self) -> str:
-        """Name table and what is taken back for an error."""
-        return f"table {self.table}, rollback of {self.what}"
-
-    @property
-    def what(self) -> str:
-        """Say what is taken back."""
-        return f"week {self.week}" if self.entry is None else f"entry {self.entry}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A way back with what stands at its two ends, in the ledger and in the state folder.
-
-    `watched` are the key hashes of the table's exceptions.
-    """
-
-    way: WayBack
-    head: Head
-    cut: Cut
-    table: SourceTable
-    mapping: TableMapping
-    remapping: Remapping | None
-    watched: frozenset[int]
-
-    @property
-    def standing(self) -> TableMapping:
-        """The mapping under which the table stands now."""
-        return self.remapping.older if self.remapping else self.mapping
+from migration_assets.verify.prove import prove, stored_proof, target_digest
+from migration_assets.way_back import SNAPSHOT, Asked, Route, find_route, head_cut, older_cut
 
 
 def rollback(
@@ -99,185 +57,253 @@ def rollback(
     before that entry, which may be a rollback's. The table is on hold afterwards. `by` names who
     says so; the system user by default. A failed attempt is noted, then raised.
     """
-    asked = _asked(table, week, entry)
+    asked = Asked(table=table, week=week, entry=entry)
     heads: list[Head] = []
-    try:
+
+    def do() -> Moved | None:
         with alone(migration, table), session(migration, table) as connection:
             for _ in range(ROUNDS):
-                route = _route(migration, connection, asked)
+                route = find_route(migration, connection, asked)
                 if route is None:
                     return None
                 heads.append(route.head)
+                at("prepared")
+                known = exceptions.accepted(connection, migration.source, table)
                 with _prepared(
-                    migration, route, run=run, acknowledged=acknowledged, by=by, at=at
+                    migration,
+                    route,
+                    known,
+                    run=run,
+                    acknowledged=acknowledged,
+                    by=by or who_says_so(),
+                    at=at,
                 ) as step:
                     moved = move(connection, migration.target, step)
                 if moved is not None:
                     return moved
         raise overtaken(asked.where)
+
+    try:
+        return migration.until_done(f"rollback of table {table}", do)
     except MigrationError as error:
         if heads:
             note(migration, table, heads[-1].week, run, error)
         raise
 
 
-def _asked(table: str, week: date | None, entry: int | None) -> Asked:
-    if (week is None) == (entry is None):
-        raise RollbackError(
-            what="either a week or an entry is taken back",
-            where=f"table {table}",
-            expected="one of the two",
-        )
-    return Asked(table=table, week=week, entry=entry)
+def _implied(route: Route, known: Sequence[AcceptedRow]) -> frozenset[str]:
+    """Return the guard that is let pass by what is asked for.
 
-
-def _route(migration: Migration, connection: Connection, asked: Asked) -> Route | None:
-    """Return the way back; None where nothing is to be taken back. Raises where there is none."""
-    moves = ledger.history(connection, migration.source, asked.table)
-    head = ledger.head(connection, migration.source, asked.table)
-    to = _to(moves, asked)
-    way = way_back(moves, to) if to else None
-    if way is None or head is None:
-        return None
-    if head.entry != way.head.entry:
-        raise overtaken(asked.where)  # a move committed between the two questions
-    cut = _cut_of(migration, way.to, asked)
-    mapping = ledger.sealed_mapping(connection, way.to.mapping_hash)
-    remapping = None
-    if head.mapping_hash != mapping.hash:
-        standing = ledger.sealed_mapping(connection, head.mapping_hash)
-        remapping = backwards(mapping, standing, way.since)
-    return Route(
-        way=way,
-        head=head,
-        cut=cut,
-        table=table_in(cut, asked.table),
-        mapping=mapping,
-        remapping=remapping,
-        watched=frozenset(
-            row.key_hash for row in exceptions.accepted(connection, migration.source, asked.table)
-        ),
-    )
-
-
-def _to(moves: tuple[HeadMove, ...], asked: Asked) -> HeadMove | None:
-    """Return the move after which the table stood where it goes; None where nothing is taken back.
-
-    Raises `RollbackError` where nothing was before that, or there is no such entry.
+    Taking a rollback back takes back what it put back: those rows are displaced again.
     """
-    if asked.entry is not None and asked.entry not in {move.entry for move in moves}:
-        raise RollbackError(
-            what=f"the table has no entry {asked.entry}",
-            where=f"table {asked.table}",
-            expected=f"one of {', '.join(str(move.entry) for move in moves) or 'none yet'}",
-            hint="see `SELECT entry, kind, week FROM migration.ledger` on the target",
-        )
-    if not moves or (asked.week is not None and moves[-1].week < asked.week):
-        return None
-    to = (
-        before_week(moves, asked.week)
-        if asked.week is not None
-        else before_entry(moves, asked.entry or 0)
-    )
-    if to is None:
-        raise RollbackError(
-            what="the first load of a table can't be taken back: there was nothing before it",
-            where=asked.where,
-            expected=f"a week after {moves[0].week}, or an entry after {moves[0].entry}",
-            hint="to load the table anew, drop it on the target, delete its rows in"
-            " migration.ledger, and run its week; to leave it alone, `migration-assets hold`",
-        )
-    return to
-
-
-def _cut_of(migration: Migration, to: HeadMove, asked: Asked) -> Cut:
-    """Return the cut that the table goes back to, whole. Raises `StateError` where it isn't."""
-    try:
-        cut = cuts.find(migration.state, migration.source, to.cut)
-        cuts.check(cut)
-    except StateError as error:
-        raise StateError(
-            what=f"the cut that the table stood at is needed for the way back: {error.what}",
-            where=asked.where,
-            expected=f"cut {to.cut} of week {to.week}, whole; nothing was changed",
-            hint="restore it from a backup of the state folder; without it, a backup of the target"
-            " is the only way back",
-        ) from error
-    return cut
+    since = route.way.to.written_at
+    rolled_back = any(move.restores is not None for move in route.way.taken)
+    ours = all(row.origin == exceptions.RESTORED and row.at > since for row in known)
+    return frozenset({KEPT_ROWS}) if known and rolled_back and ours else frozenset()
 
 
 @contextmanager
 def _prepared(
     migration: Migration,
     route: Route,
+    known: Sequence[AcceptedRow],
     *,
     run: str,
     acknowledged: frozenset[str],
-    by: str | None,
+    by: str,
     at: Callable[[str], None],
 ) -> Generator[Step]:
-    """Lend the step of a way back; its delta lies in a workspace, apart from those of weeks."""
-    displaces = passes(acknowledged, FOREIGN_WRITES)
-    at("prepared")
+    """Lend the step of a way back; its delta lies in a workspace, apart from those of weeks.
+
+    `known` are the table's exceptions.
+    """
+    cut = older_cut(migration, route)
+    table = table_in(cut, route.asked.table)
+    implied = _implied(route, known)
+    acknowledged |= implied
+    replaces = bool(implied) or passes(acknowledged, FOREIGN_WRITES)
     with migration.state.workspace() as folder:
-        delta = _delta(migration, route, LocalState(folder), whole=displaces)
-        overwrites_kept = delta.scope is Scope.EVERYTHING and passes(acknowledged, KEPT_ROWS)
+        delta = _delta(migration, route, cut, folder, whole=replaces)
+        whole = delta.scope is Scope.EVERYTHING
+        displaces = replaces or (whole and bool(known) and passes(acknowledged, KEPT_ROWS))
         at("compared")
         yield Step(
-            cut=route.cut,
-            table=route.table,
+            cut=cut,
+            table=table,
             mapping=route.mapping,
             head=route.head,
             delta=delta,
-            expected=expect(route.cut, route.table, route.mapping, route.watched),
+            expected=expect(cut, table, route.mapping, {row.key_hash for row in known}),
             run=run,
             remapping=route.remapping,
             acknowledged=acknowledged,
-            head_hashes=head_hashes(migration, route.standing, route.head)
-            if displaces or overwrites_kept
-            else None,
-            displaces_foreign=displaces,
-            overwrites_kept=overwrites_kept,
+            head_hashes=head_hashes(migration, route.standing, route.head) if displaces else None,
+            write_guard=migration.settings.write_guard,
             show_keys=migration.settings.show_keys,
             restoring=Restoring(
                 to=route.way.to,
                 taken=route.way.taken,
-                by=by or who_says_so(),
+                by=by,
                 leaves_rows=passes(acknowledged, DISPLACED_ROWS),
             ),
             at=at,
         )
 
 
-def _delta(migration: Migration, route: Route, place: LocalState, *, whole: bool) -> Delta:
-    """Store what leads from the head's cut to the older one, at a place that is gone afterwards."""
-    base = _base(migration, route)
+def _delta(migration: Migration, route: Route, cut: Cut, folder: Path, *, whole: bool) -> Delta:
+    """Write what leads from the head's cut to the older one into a folder that won't stay."""
+    base = head_cut(migration, route.head)
     compared = base is not None and route.remapping is None and not whole
+    table = table_in(cut, route.asked.table)
     with migration.state.workspace() as scratch:
         steps = (
-            compare_cuts.changes(base, route.cut, route.table, route.mapping, scratch=scratch)
+            compare_cuts.changes(base, cut, table, route.mapping, scratch=scratch)
             if base is not None and compared
-            else compare_cuts.everything(route.cut, route.table, route.mapping)
+            else compare_cuts.everything(cut, table, route.mapping)
         )
-        return delta_files.write(
-            place,
+        return delta_files.write_apart(
+            folder,
             steps,
             route.mapping,
-            week=route.cut.week,
+            week=cut.week,
             base=base,
-            cut=route.cut,
+            cut=cut,
             scope=Scope.CHANGES if compared else Scope.EVERYTHING,
         )
 
 
-def _base(migration: Migration, route: Route) -> Cut | None:
-    """Return the head's cut; None where it is lost or damaged: the older one is staged whole then.
+@persistent
+def preview(
+    migration: Migration, table: str, *, week: date | None = None, entry: int | None = None
+) -> Preview | None:
+    """Say what `rollback` would do with the same arguments; None if nothing. Changes nothing."""
+    asked = Asked(table=table, week=week, entry=entry)
+    with reading(migration):
+        return _previewed(migration, asked)
 
-    A damaged newest cut is a reason to go back, so it must not be in the way.
-    """
+
+def _previewed(migration: Migration, asked: Asked) -> Preview | None:
+    with connect(migration.target) as connection, translated(asked.where):
+        if not ledger.exists(connection):
+            return None
+        route = find_route(migration, connection, asked)
+        if route is None:
+            return None
+        found = Preview(
+            table=asked.table,
+            head=route.way.head,
+            to=route.way.to,
+            taken=route.way.taken,
+            changes=route.remapping.changes if route.remapping else (),
+            displaced=displaced.count(connection, route.way.taken),
+        )
+        newer = head_cut(migration, route.head)
+        found = _with_foreign_rows(migration, connection, route, newer, found)
     try:
-        cut = cuts.find(migration.state, migration.source, route.head.cut)
-        cuts.check(cut)
-    except StateError:
+        older = older_cut(migration, route)
+    except StateError as error:
+        return replace(found, obstacle=str(error))
+    return replace(found, rows=_row_counts(migration, route, older, newer))
+
+
+def _with_foreign_rows(
+    migration: Migration,
+    connection: Connection,
+    route: Route,
+    newer: Cut | None,
+    found: Preview,
+) -> Preview:
+    """Count and name the rows that aren't as the last move left them."""
+    mapping = route.standing
+    if ddl.read_table(connection, mapping) is None:
+        return replace(found, obstacle=f"table {mapping.target_table} is gone from the target")
+    if target_digest(connection, mapping) == route.head.digest:
+        return replace(found, foreign_rows=0)
+    if newer is None:
+        return found
+    known = exceptions.accepted(connection, migration.source, mapping.table)
+    table = table_in(newer, mapping.table)
+    expected = expect(newer, table, mapping, {row.key_hash for row in known})
+    with (
+        migration.state.workspace() as work,
+        Differing(mapping, work / "target.sqlite") as differing,
+    ):
+        with transaction(connection, SNAPSHOT):
+            proof, actual = prove(connection, mapping, newer, table, expected, accepted=known)
+            differing.read_target(
+                connection,
+                wanted=adjust(expected.digest, proof.accepted),
+                actual=actual,
+                accepted=proof.accepted,
+            )
+        count = sum(1 for _ in differing.lacking(newer, table)) + differing.extra_rows
+    shown = proof.differences
+    if not migration.settings.show_keys:
+        shown = tuple(replace(difference, key="") for difference in shown)
+    return replace(found, foreign_rows=count, foreign=shown)
+
+
+def _row_counts(
+    migration: Migration, route: Route, older: Cut, newer: Cut | None
+) -> RowCounts | None:
+    """Count the rows of the way back by operation; None where that can't be told before."""
+    if newer is None:
         return None
-    return cut
+    if route.remapping is not None:
+        return _counted_between(route.remapping, older, newer)
+    table = table_in(older, route.asked.table)
+    with migration.state.workspace() as scratch:
+        steps = compare_cuts.changes(newer, older, table, route.mapping, scratch=scratch)
+        ops = Counter(step.op for step in steps if isinstance(step, Change))
+    return RowCounts(inserted=ops[Op.INSERT], updated=ops[Op.UPDATE], deleted=ops[Op.DELETE])
+
+
+def _counted_between(remapping: Remapping, older: Cut, newer: Cut) -> RowCounts | None:
+    """Count by key what differs between two cuts under two mappings; a bound for rows rewritten."""
+    mapping = remapping.newer
+    before = {c.name: remapping.before(c) for c in mapping.columns}
+    same = {name: old.name for name, old in before.items() if old is not None}
+    rekeyed = remapping.rekeyed or not mapping.key
+    if rekeyed or encoding_in(older) != encoding_in(newer):
+        return None
+    anew = any(
+        old is None or old.type.sql != mapping.column(name).type.sql for name, old in before.items()
+    )
+    key = {name: same[name] for name in mapping.key}
+    return count_between(newer, older, mapping.table, key=key, columns=None if anew else same)
+
+
+class Standing(NamedTuple):
+    """Where a table stands that rollbacks have moved: its weeks, its proof, the last rollback."""
+
+    turned: Turned
+    proof: Proof
+    rollback: int
+    held: bool
+
+
+def standing_of(migration: Migration, table: str) -> Standing | None:
+    """Return where a table stands that was ever rolled back; None for any other."""
+    with connect(migration.target) as connection, translated(f"table {table}"):
+        with transaction(connection, SNAPSHOT):
+            moves = ledger.history(connection, migration.source, table)
+            head = ledger.head(connection, migration.source, table)
+            known = exceptions.accepted(connection, migration.source, table)
+            held = table in ledger.holds(connection, migration.source)
+        rollbacks = [move.entry for move in moves if move.restores is not None]
+        if head is None or not rollbacks:
+            return None
+        return Standing(
+            turned=turned(move.week for move in moves),
+            proof=stored_proof(head, known),
+            rollback=rollbacks[-1],
+            held=held,
+        )
+
+
+def table_of(migration: Migration, entry: int) -> str | None:
+    """Return the table that an entry of the ledger moved; None where there is no such entry."""
+    with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
+        if not ledger.exists(connection):
+            return None
+        return ledger.table_of(connection, migration.source, entry)

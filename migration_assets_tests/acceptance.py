@@ -7,6 +7,7 @@ database. The last line counts; the exit code is 0 where nothing failed.
 """
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -185,6 +186,10 @@ class Trial:
         yield "week 1 once more changes nothing", self._covered
         yield "verify proves what stands", self._verified
         yield "verify names what somebody else changed", self._meddled
+        yield "a repair puts exactly that right", self._repaired
+        yield "week 2 taken back is week 1 again, on hold", self._rolled_back
+        yield "released, week 2 equals its cut again", self._carried_again
+        yield "a rehearsed cutover is a go, or says why not", self._rehearsed
 
     def _start(self) -> str:
         """Start the server here, so that the commands find it running and leave it so."""
@@ -241,6 +246,41 @@ class Trial:
         _demand(named == seen, f"verify names {named}, not {seen}")
         return f"{how} in {table}"
 
+    def _repaired(self) -> str:
+        said = json.loads(self._command(0, "repair", "--yes", "--json"))
+        _demand(said["ok"], "the repair failed")
+        return self._judged(self.weeks[1])
+
+    def _rolled_back(self) -> str:
+        entries = self._count("SELECT count(*) FROM migration.ledger")
+        self._command(0, "rollback", "--week", self.weeks[1].isoformat(), "--yes")
+        written = self._count("SELECT count(*) FROM migration.ledger") - entries
+        held = self._count("SELECT count(*) FROM migration.hold")
+        _demand(0 < written == held, f"{written} tables taken back, {held} on hold")
+        found = self._judged(self.weeks[0])
+        self._command(1, "run", "--week", self.weeks[1].isoformat())
+        _demand(self._judged(self.weeks[0]) == found, "a run moved a table that is on hold")
+        return found
+
+    def _carried_again(self) -> str:
+        with psycopg.connect(self.target) as connection:
+            held = [str(name) for (name,) in connection.execute(_HELD)]
+        for name in held:
+            self._command(0, "release", "--", name)
+        self._run(self.weeks[1])
+        return self._judged(self.weeks[1])
+
+    def _rehearsed(self) -> str:
+        """Rehearse: the target stays as it is, and a no-go names its conditions."""
+        before = self._judged(self.weeks[1])
+        code, said, _ = self._ended("cutover", "--rehearse", "--json", *_EXCEPTIONS)
+        found = json.loads(said)
+        _demand(code in (0, 1), f"the rehearsal ended with {code}")
+        _demand(self._judged(self.weeks[1]) == before, "the rehearsal changed the target")
+        left = self._count("SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%rehears%'")
+        _demand(not left, "the rehearsal left its schema behind")
+        return f"{'go' if code == 0 else 'no-go'}: {found}"[:_QUOTED]
+
     def _run(self, week: date) -> None:
         """Run a week; its source must be as it was, with nothing left beside it."""
         before = _contents(self.copy.parent)
@@ -249,6 +289,13 @@ class Trial:
 
     def _command(self, code: int, *arguments: str) -> str:
         """Run the command line; return what it printed where it ended with this exit code."""
+        ended, printed, said = self._ended(*arguments)
+        name = f"migration-assets {' '.join(arguments)}"
+        _demand(ended == code, f"{name} ended with {ended}, not {code}:\n{said}")
+        return printed
+
+    def _ended(self, *arguments: str) -> tuple[int, str, str]:
+        """Run the command line; return its exit code, its answer, and the end of all it said."""
         given = {
             "MIGRATION_SOURCE": str(self.copy),
             "MIGRATION_TARGET": "embedded",
@@ -258,11 +305,7 @@ class Trial:
         }
         done = command.run(*arguments, folder=self.state, environment=given)
         said = (done.stdout + done.stderr).strip()[-_QUOTED:]
-        name = f"migration-assets {' '.join(arguments)}"
-        _demand(
-            done.returncode == code, f"{name} ended with {done.returncode}, not {code}:\n{said}"
-        )
-        return done.stdout
+        return done.returncode, done.stdout, said
 
     def _cut(self, week: date) -> Path:
         cut = cuts.covering(LocalState(self.state), DEFAULT_SOURCE, week)
@@ -305,6 +348,11 @@ class Trial:
         raise StepFailedError("every table is empty")
 
 
+_HELD: Final = "SELECT table_name FROM migration.hold ORDER BY 1"
+# What real data has that a rehearsal lets pass when told: no backup, rows that break constraints.
+_EXCEPTIONS: Final = tuple(
+    word for name in ("no_backup", "violations", "left_out") for word in ("--acknowledge", name)
+)
 _WITH_ROWS: Final = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
 _FREE_COLUMN: Final = """
     SELECT attname, format_type(atttypid, NULL)

@@ -19,7 +19,7 @@ _SECONDS: Final = 3600
 
 
 def run(
-    *arguments: str, folder: Path, environment: Mapping[str, str]
+    *arguments: str, folder: Path, environment: Mapping[str, str], umask: int = -1
 ) -> subprocess.CompletedProcess[str]:
     """Run `migration-assets` in a folder; besides what is given it only finds PATH, as cron does.
 
@@ -34,6 +34,7 @@ def run(
         text=True,
         check=False,
         timeout=_SECONDS,
+        umask=umask,
     )
 
 
@@ -41,7 +42,7 @@ def type_in(
     *arguments: str, folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Do the same in this process, which saves it the imports."""
-    kept, on_sigterm = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    kept, on_sigterm, umask = dict(os.environ), signal.getsignal(signal.SIGTERM), os.umask(0o022)
     stdout, stderr = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["migration-assets", *arguments])
@@ -59,6 +60,7 @@ def type_in(
             os.environ.clear()
             os.environ.update(kept)
             signal.signal(signal.SIGTERM, on_sigterm)
+            os.umask(umask)
     assert isinstance(ended.value.code, int)
     return subprocess.CompletedProcess(
         arguments, ended.value.code, stdout.getvalue(), stderr.getvalue()

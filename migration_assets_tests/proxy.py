@@ -7,7 +7,7 @@ for COMMIT. `server` may be changed at any time, as a writer's DNS name is at a 
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -58,6 +58,7 @@ class Proxy:
         self.open_for_business = True
         self.cut_after: int | None = None  # bytes that one client may send, then it is cut off
         self.cut_at: int | None = None  # the request, of a session that is set up, to be cut off at
+        self.meanwhile: Callable[[], None] = _nothing  # what else happens at a fault of a COMMIT
         self._commit: Fault | None = None
         self._stalled = False
         self._answering = threading.Event()
@@ -149,6 +150,7 @@ class Proxy:
                 link.flowing.wait()
                 self._consider(link, data)
                 if link.fault is Fault.CUT_REQUEST:
+                    self.meanwhile()
                     break
                 if link.fault is not Fault.LOSE_REQUEST:
                     link.server.sendall(data)
@@ -158,7 +160,9 @@ class Proxy:
 
     def _consider(self, link: _Link, data: bytes) -> None:
         link.sent += len(data)
-        link.requests += not data.startswith(b"X")  # a session that ends asks for nothing
+        if data.startswith(b"X"):
+            return  # Terminate: a session that ends asks for nothing
+        link.requests += 1
         if data.startswith(_SET_UP, 5):
             link.set_up, link.requests = True, 0
         if data.endswith(_COMMIT) and self._commit is not None:
@@ -176,10 +180,15 @@ class Proxy:
             while data := link.server.recv(65536):
                 link.flowing.wait()
                 if link.fault is Fault.CUT_ANSWER:
+                    self.meanwhile()
                     break
                 if link.fault is not Fault.LOSE_ANSWER:
                     link.client.sendall(data)
         link.hang_up()
+
+
+def _nothing() -> None:
+    """Let nothing else happen."""
 
 
 def address_of(migration: Migration) -> Address:

@@ -4,6 +4,7 @@ Commands import what they need when they run: Dagster alone takes half a second,
 needs none of it.
 """
 
+import os
 import signal
 import sys
 import traceback
@@ -11,13 +12,17 @@ import traceback
 import typer
 
 from migration_assets.cli.before import doctor, init, plan
+from migration_assets.cli.cutover import backup, cutover
 from migration_assets.cli.faces import demo, ui
 from migration_assets.cli.holds import hold, release
 from migration_assets.cli.output import FAILED, MISUSED, report, report_misuse
 from migration_assets.cli.quarantine import list_rows, replay
 from migration_assets.cli.repair import repair
+from migration_assets.cli.rollback import rollback
 from migration_assets.cli.weekly import run, status, verify
 from migration_assets.errors import MigrationError, SettingsError, bug
+
+_OWNER_ALONE = 0o077
 
 app = typer.Typer(
     help="SQLite to Aurora PostgreSQL, weekly, incrementally, provably equal.",
@@ -32,7 +37,23 @@ def _flowed(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-for _command in (init, doctor, plan, run, status, verify, repair, hold, release, ui, demo):
+_COMMANDS = (
+    init,
+    doctor,
+    plan,
+    run,
+    status,
+    verify,
+    repair,
+    rollback,
+    hold,
+    release,
+    backup,
+    cutover,
+    ui,
+    demo,
+)
+for _command in _COMMANDS:
     app.command(help=_flowed(_command.__doc__ or ""))(_command)
 
 _quarantine = typer.Typer(
@@ -50,6 +71,8 @@ def main() -> None:
     # gives SIGTERM the handler of SIGINT, which a shell sets to "ignore" for what it starts in the
     # background, and which the processes we start would inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # For everything that is written, by SQLite, Parquet's writer and Dagster's processes too
+    os.umask(_OWNER_ALONE)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         app()

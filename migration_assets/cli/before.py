@@ -140,8 +140,17 @@ def plan(
                 typer.echo(line, err=True)
         else:
             plan_text.print_plan(made, terminal.console(), pinned)
+            if not settings.embedded and all(found.head is None for found in made.tables):
+                terminal.console().print(_backup_offer(settings), style="dim", soft_wrap=True)
         if made.stopped:
             raise typer.Exit(FAILED)
+
+
+def _backup_offer(settings: "Settings") -> str:
+    """Say how the target is backed up before anything is loaded into it."""
+    if settings.backup == "none":
+        return "before the first load: `backup` in migration.yaml says how to back up the target"
+    return "before the first load: `migration-assets backup` backs up the target"
 
 
 def _lent(settings: "Settings") -> AbstractContextManager[object]:

@@ -30,8 +30,8 @@ def repair(
         bool, typer.Option("--keep-target", help="Let the rows stay as they are on the target.")
     ] = False,
     reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why rows are kept; every check shows it.")
-    ] = "",
+        str | None, typer.Option(metavar="TEXT", help="Why rows are kept; every check shows it.")
+    ] = None,
     kept: Annotated[
         bool, typer.Option("--kept", help="Put rows right too that were kept, and end that.")
     ] = False,
@@ -49,7 +49,7 @@ def repair(
     from migration_assets.report import documents
 
     with answering(as_json=as_json) as answer:
-        _refuse_misuse(keep_target=keep_target, reason=reason, kept=kept)
+        _refuse_misuse(keep_target=keep_target, reason=reason or "", kept=kept)
         settings = settings_here()
         known = tables_of(settings)
         names = known_tables(table, known) or known
@@ -58,9 +58,7 @@ def repair(
             _show(found, as_json=as_json, show_keys=settings.show_keys)
             if not dry_run and any(t.preview and t.preview.differs for t in found):
                 _ask(yes=yes)
-                done = [
-                    _done(migration, t, reason if keep_target else "", kept=kept) for t in found
-                ]
+                done = [_done(migration, t, reason or "", kept=kept) for t in found]
                 _show_done(found, done, as_json=as_json, show_keys=settings.show_keys)
                 found = done
         if as_json:

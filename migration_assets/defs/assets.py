@@ -16,6 +16,7 @@ from migration_assets.errors import (
 )
 from migration_assets.source.catalog import read_catalog, remember, select
 from migration_assets.source.connection import open_cut
+from migration_assets.source.older_copy import signs
 from migration_assets.standing import schema_drift
 from migration_assets.step import Migration, bootstrap, reading, take_cut
 
@@ -24,6 +25,7 @@ AURORA_SCHEMA = dg.AssetKey("aurora_schema")
 # Pools bound the steps of all runs together; dagster.yaml sets their size.
 SOURCE_POOL, TARGET_POOL = "sqlite", "aurora"
 EVERY_TABLE_HAS_AN_ASSET = "every_table_has_an_asset"
+SOURCE_GOES_FORWARD = "source_goes_forward"
 
 # Failures that may go away by themselves are tried again; terminal ones raise without retries.
 RETRIES = dg.RetryPolicy(
@@ -63,7 +65,13 @@ def source_cut(
                 asset=SOURCE_CUT,
                 description="Every table of the cut is carried by an asset, or left out by name.",
                 partitions_def=partitions,
-            )
+            ),
+            dg.AssetCheckSpec(
+                SOURCE_GOES_FORWARD,
+                asset=SOURCE_CUT,
+                description="Nothing tells that an older copy of the source was restored.",
+                partitions_def=partitions,
+            ),
         ],
     )
     def _source_cut(
@@ -75,6 +83,7 @@ def source_cut(
                 cut = take_cut(migration, week)
                 with open_cut(cut) as connection:
                     catalog = read_catalog(connection, cut.source)
+                back = signs(migration.state, cut)
         except MigrationError as error:
             raise failure(error) from error
         except Exception as error:  # noqa: BLE001 - Dagster would keep its text, which may quote a row
@@ -104,11 +113,28 @@ def source_cut(
                         if without
                         else "nothing",
                     },
-                )
+                ),
+                _goes_forward(back),
             ],
         )
 
     return _source_cut
+
+
+def _goes_forward(signs_of_an_older_copy: list[str]) -> dg.AssetCheckResult:
+    """Return the check of a whole cut; each table's own guard stops it by itself."""
+    lines = "\n".join(f"- {sign}" for sign in signs_of_an_older_copy)
+    return dg.AssetCheckResult(
+        check_name=SOURCE_GOES_FORWARD,
+        passed=not signs_of_an_older_copy,
+        metadata={
+            "signs": len(signs_of_an_older_copy),
+            **({"went_back": dg.MetadataValue.md(lines)} if lines else {}),
+            "to_do": "ask those who run the application whether a backup was restored"
+            if lines
+            else "nothing",
+        },
+    )
 
 
 def aurora_schema(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:

@@ -18,6 +18,7 @@ from migration_assets.defs.metadata import attributed, source_address, target_ad
 from migration_assets.defs.partitions import weekly
 from migration_assets.defs.report import report_sensors, report_spec
 from migration_assets.defs.resources import MigrationResource, state_of
+from migration_assets.defs.rollback import rollback_job
 from migration_assets.defs.schedules import weekly_job, weekly_schedule
 from migration_assets.defs.sensors import catch_up_sensor
 from migration_assets.defs.tables import table_assets
@@ -78,7 +79,7 @@ def build(settings: Settings, *, now: datetime) -> dg.Definitions:
         report = report_spec(partitions, names)
         return dg.Definitions(
             assets=[*shared, *tables, report.merge_attributes(owners=settings.owners)],
-            jobs=[job],
+            jobs=[job, rollback_job()],
             sensors=[*report_sensors(), catch_up_sensor(job, weeks, settings, names)],
             schedules=[weekly_schedule(job, weeks, settings, names)],
             resources={

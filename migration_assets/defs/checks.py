@@ -71,27 +71,40 @@ def note_at_head(
     """Note the selected results of a run without a partition at the week of the table's head.
 
     Dagster would show them as the latest execution, but its lists go by partition: a failure that
-    was found so would still be called succeeded there. Not as an event without a run, of which
-    Dagster's storage takes one for each partition.
+    was found so would still be called succeeded there.
     """
     for result in found:
         if result.name in selected:
-            evaluation = dg.AssetCheckEvaluation(
-                asset_key=asset,
-                check_name=result.name,
-                passed=result.passed,
-                severity=_severity(result),
-                description=result.sentence,
-                metadata=_metadata(result),
-                blocking=result.name in BLOCKING,
-                partition=result.texts["head_week"],
-            )
-            event = dg.DagsterEvent(
-                event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
-                job_name=context.run.job_name,
-                event_specific_data=evaluation,
-            )
-            context.instance.report_dagster_event(event, run_id=context.run.run_id)
+            note(context, asset, result, partition=result.texts["head_week"])
+
+
+def note(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    asset: dg.AssetKey,
+    result: Result,
+    *,
+    partition: str,
+) -> None:
+    """Note a result at a partition that isn't the run's own.
+
+    Not as an event without a run, of which Dagster's storage takes one for each partition.
+    """
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=asset,
+        check_name=result.name,
+        passed=result.passed,
+        severity=_severity(result),
+        description=result.sentence,
+        metadata=_metadata(result),
+        blocking=result.name in BLOCKING,
+        partition=partition,
+    )
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+        job_name=context.run.job_name,
+        event_specific_data=evaluation,
+    )
+    context.instance.report_dagster_event(event, run_id=context.run.run_id)
 
 
 def _severity(result: Result) -> dg.AssetCheckSeverity:

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any, cast
 
 import dagster as dg
 
 from migration_assets.defs.build import from_environment
 from migration_assets.defs.known import tables_of
 from migration_assets.defs.launcher import bury, worker_tag
+from migration_assets.defs.rollback import FAILURES, ROLLBACK_JOB, TAKE_BACK
 from migration_assets.defs.schedules import JOB
 from migration_assets.defs.selection import PARTITION_TAG, holds_now, selection
-from migration_assets.defs.tables import ACKNOWLEDGE_TAG
+from migration_assets.defs.tables import ACKNOWLEDGE_TAG, aurora_key
 from migration_assets.model import Hold
 from migration_assets.settings import load
 
@@ -80,6 +82,73 @@ def run_week(
         return RunOutcome(
             run_id=result.run_id, success=result.success, failures=failures, held=held
         )
+
+
+def rolling_back(loading: str) -> dg.JobDefinition:  # noqa: ARG001
+    """Return the job that takes weeks back; `loading` is as in `weekly_job`."""
+    return from_environment().resolve_job_def(ROLLBACK_JOB)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackOutcome:
+    """How a run that takes weeks back ended: figures of tables, and reasons of those that failed.
+
+    `reason` says why the run failed where no table did.
+    """
+
+    run_id: str
+    success: bool
+    figures: dict[str, dict[str, Any]]
+    failures: dict[str, str]
+    reason: str = ""
+
+
+def run_rollback(
+    instance: dg.DagsterInstance,
+    *,
+    week: date | None,
+    entry: int | None,
+    tables: Sequence[str],
+    acknowledged: Iterable[str] = (),
+) -> RollbackOutcome:
+    """Take a week, or an entry, back of these tables, as a run of Dagster's."""
+    bury(instance)
+    config = {
+        "week": week.isoformat() if week else None,
+        "entry": entry,
+        "tables": list(tables),
+        "acknowledge": sorted(acknowledged),
+    }
+    with dg.execute_job(
+        dg.build_reconstructable_job(__name__, rolling_back.__name__, (uuid.uuid4().hex,)),
+        instance=instance,
+        tags=worker_tag(),
+        run_config={**_QUIET, "ops": {TAKE_BACK: {"config": config}}},
+    ) as result:
+        figures, failures, reason = dict[str, dict[str, Any]](), dict[str, str](), ""
+        by_asset = {aurora_key(table): table for table in tables}
+        for event in result.all_events:
+            if event.event_type is dg.DagsterEventType.ASSET_OBSERVATION:
+                seen = event.asset_observation_data.asset_observation
+                values = {name: value.value for name, value in seen.metadata.items()}
+                figures[by_asset[seen.asset_key]] = values
+            elif event.event_type is dg.DagsterEventType.STEP_FAILURE:
+                failures, reason = _failed_tables(event), _reason(event)
+        if not result.success and not reason:
+            reason = _end(instance, result.run_id)
+        return RollbackOutcome(
+            run_id=result.run_id,
+            success=result.success,
+            figures=figures,
+            failures=failures,
+            reason="" if failures else reason,
+        )
+
+
+def _failed_tables(event: dg.DagsterEvent) -> dict[str, str]:
+    data = event.step_failure_data.user_failure_data
+    said = data.metadata.get(FAILURES) if data else None
+    return dict(cast("dict[str, str]", said.value)) if said else {}
 
 
 def _end(instance: dg.DagsterInstance, run_id: str) -> str:

@@ -29,9 +29,11 @@ from migration_assets.defs.metadata import (
     target_address,
     target_database,
 )
+from migration_assets.defs.taken_back import note_taken_back
 from migration_assets.errors import MigrationError, StateError, TransientError, bug
 from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.names import allocate, asset_name
+from migration_assets.mismatch import carry, settle
 from migration_assets.model import (
     Catalog,
     Delta,
@@ -56,7 +58,7 @@ from migration_assets.report.checks import (
 )
 from migration_assets.settings import Settings
 from migration_assets.standing import inspect, verify
-from migration_assets.step import Migration, carry, make_delta
+from migration_assets.step import Migration, make_delta
 from migration_assets.target.connection import database_of
 
 ACKNOWLEDGE_TAG = "migration/acknowledge"  # comma-separated guards that one run may pass
@@ -194,8 +196,9 @@ def aurora_asset(
                 shown = copy_metadata(moved, database=database, stopwatch=stopwatch)
                 yield dg.MaterializeResult(asset_key=key, metadata=shown | repetitions.metadata)
                 found = after_move(migration, asked, moved)
+                note_taken_back(context, migration, key, table.name, but=asked.week)
             else:
-                found = checked_alone(migration, asked, selected)
+                found = checked_alone(migration, asked, selected, run=context.run.run_id)
         except MigrationError as error:
             yield from checks.results(key, of_error(asked, error), selected=selected)
             raise failure(error) from error
@@ -250,8 +253,13 @@ def after_move(migration: Migration, asked: Asked, moved: Moved) -> list[Result]
     return [*results, *others]
 
 
-def checked_alone(migration: Migration, asked: Asked, selected: Collection[str]) -> list[Result]:
-    """Return checks' results of a table as it stands now, read in full only for the proofs."""
+def checked_alone(
+    migration: Migration, asked: Asked, selected: Collection[str], *, run: str = ""
+) -> list[Result]:
+    """Return checks' results of a table as it stands now, read in full only for the proofs.
+
+    Where somebody else changed it, what `on_mismatch` says is done first, and it is read again.
+    """
     if not any(name in selected for name in PROOFS):
         inspection = inspect(migration, asked.table)
         if inspection is None:
@@ -259,13 +267,17 @@ def checked_alone(migration: Migration, asked: Asked, selected: Collection[str])
         _refuse_later_week(asked, inspection.week)
         return of_inspection(asked, inspection, moved=False)
     verified = verify(migration, asked.table)
+    done = settle(migration, asked.table, verified, run=run)
+    if done:
+        verified = verify(migration, asked.table)
     if verified is None:
         raise _never_loaded(asked)
     _refuse_later_week(asked, verified.proof.week)
-    return [
+    results = [
         *of_proof(asked, verified.proof, basis=NOW),
         *of_inspection(asked, verified.inspection, moved=False),
     ]
+    return [replace(r, texts={**r.texts, "done": done}) for r in results] if done else results
 
 
 def _never_loaded(asked: Asked) -> StateError:

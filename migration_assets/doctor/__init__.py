@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from migration_assets.doctor import dagster, folder, machine, source, target
+from migration_assets.doctor import backup, dagster, folder, machine, source, target
 from migration_assets.errors import MigrationError, SettingsError
 from migration_assets.report.checkup import Check, ok, problem, warning
 from migration_assets.settings import CONFIG_FILE, Settings, load
@@ -37,11 +37,12 @@ def examine(
     checks += _tried("dagster.yaml", lambda: [dagster.instance_file(environment, here)])
     if settings is None:
         to_do = "mend the settings, then run `doctor` again"
-        names = ("source", "state folder", "target", "dagster storage")
+        names = ("source", "state folder", "target", "backup", "dagster storage")
         return checks + [warning(name, "not looked at", to_do) for name in names]
     checks += _tried("source", lambda: source.look(settings))
     checks += _tried("state folder", lambda: folder.look(settings))
     checks += _tried("target", lambda: target.look(places(settings).target))
+    checks += _tried("backup", lambda: backup.look(settings, places(settings).target))
     checks += _tried(
         "dagster storage", lambda: dagster.storage(settings, places(settings).storage, environment)
     )

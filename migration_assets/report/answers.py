@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from migration_assets.findings import Inspection, Moved, Outcome, Preview, Proof
+from migration_assets.findings import Inspection, Moved, Outcome, Preview, Proof, RepairPreview
 from migration_assets.model import AcceptedRow, Hold
 from migration_assets.report.checks import Asked, Result, of_inspection
 from migration_assets.report.status import Status
@@ -72,7 +73,7 @@ class Repaired:
     """
 
     table: str
-    preview: Preview | None = None
+    preview: RepairPreview | None = None
     moved: Moved | None = None
     kept: tuple[AcceptedRow, ...] = ()
     error: str = ""
@@ -146,3 +147,26 @@ class TableProof:
     def holds(self) -> bool:
         """Whether the table is proved equal and covers the week that was asked for."""
         return self.verdict == "equal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenBack:
+    """One table of a rollback: what was said before, and how it ended.
+
+    Without a preview and an error there was nothing to take back. `figures` are those of the
+    rollback, None where it was not run or failed.
+    """
+
+    table: str
+    preview: Preview | None = None
+    figures: Mapping[str, Any] | None = None
+    error: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """Say in a few words how it ended, or what it would do."""
+        if self.error or (self.preview and self.preview.obstacle):
+            return "failed" if self.error else "not possible"
+        if self.figures is not None:
+            return "rolled back"
+        return "to be rolled back" if self.preview else "nothing to take back"

@@ -142,6 +142,29 @@ def of_error(asked: Asked, error: MigrationError, names: Iterable[str] = CHECKS)
     ]
 
 
+TAKEN_BACK = "taken_back_by_entry"  # a text of the results of weeks that a rollback took back
+
+
+def of_taken_back(asked: Asked, *, stands: date, entry: int, held: bool) -> Result:
+    """Return the result of a week that a rollback (`entry`) took back and that isn't back yet."""
+    table = shlex.quote(asked.table)
+    to_do = (
+        f"mend what was wrong, then `migration-assets release {table}` and `{asked.run_command}`;"
+        f" or, if the rollback was a mistake, `migration-assets rollback --entry {entry}`"
+        if held
+        else f"`{asked.run_command}`"
+    )
+    return Result(
+        name=CONTENT_DIGEST,
+        passed=False,
+        sentence=f"rolled back by entry {entry}: the table stands at {stands}"
+        + (", and is on hold" if held else ""),
+        numbers={},
+        texts={"head_week": stands.isoformat(), "basis": STORED, TAKEN_BACK: str(entry)},
+        to_do=to_do,
+    )
+
+
 def _placed(asked: Asked, result: Result, *, head: date, basis: str) -> Result:
     """Add to a result at which head it was made and when."""
     before = asked.week is not None and asked.week < head
@@ -189,7 +212,7 @@ def exception_lines(rows: Sequence[AcceptedRow], *, show_keys: bool) -> tuple[st
         groups.setdefault((row.origin, row.reason, row.by, row.at.date()), []).append(row)
     lines: list[str] = []
     for (origin, reason, by, day), found in groups.items():
-        keys = ", ".join(row.key for row in found[:_SHOWN]) if show_keys else ""
+        keys = ", ".join(row.key for row in found[:_SHOWN] if row.key) if show_keys else ""
         more = " …" if keys and len(found) > _SHOWN else ""
         counted = f"{len(found):,} exception{'' if len(found) == 1 else 's'}"
         named = f" ({keys}{more})" if keys else ""

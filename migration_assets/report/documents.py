@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from migration_assets.findings import Attribution, Quarantined
-from migration_assets.model import AcceptedRow
-from migration_assets.report.answers import Carried, Repaired, Replayed, TableProof
+from migration_assets.findings import Attribution, Preview, Quarantined
+from migration_assets.model import AcceptedRow, HeadMove
+from migration_assets.report.answers import Carried, Repaired, Replayed, TableProof, TakenBack
 from migration_assets.report.checkup import Check, healthy
 from migration_assets.report.plan import Pinned, Plan
 from migration_assets.report.status import Status
@@ -227,6 +227,48 @@ def replayed(found: Iterable[Replayed]) -> dict[str, Any]:
             for table in found
         ]
     }
+
+
+def taken_back(
+    found: Iterable[TakenBack], *, show_keys: bool, run: str | None = None
+) -> dict[str, Any]:
+    """Return what a rollback would do, or did, table by table; `run` is null for a preview."""
+    return {
+        "run": run,
+        "tables": [
+            {
+                "table": table.table,
+                "outcome": table.outcome,
+                "preview": _preview(table.preview, show_keys=show_keys) if table.preview else None,
+                "done": dict(table.figures) if table.figures is not None else None,
+                "problem": table.error or (table.preview.obstacle if table.preview else ""),
+            }
+            for table in found
+        ],
+    }
+
+
+def _preview(found: Preview, *, show_keys: bool) -> dict[str, Any]:
+    return {
+        "from": _move(found.head),
+        "to": _move(found.to),
+        "takes_back": [
+            {**_move(m), "kind": m.kind, "written_at": m.written_at.isoformat()}
+            for m in found.taken
+        ],
+        "rows": dataclasses.asdict(found.rows) if found.rows else None,
+        "schema_changes": list(found.changes),
+        "displaced_rows": found.displaced,
+        "foreign_rows": found.foreign_rows,
+        "foreign": [
+            {"what": d.what, "columns": list(d.columns), **({"key": d.key} if show_keys else {})}
+            for d in found.foreign
+        ],
+    }
+
+
+def _move(move: HeadMove) -> dict[str, Any]:
+    return {"entry": move.entry, "week": move.week.isoformat(), "cut": move.cut}
 
 
 def checks(found: Sequence[Check]) -> dict[str, Any]:

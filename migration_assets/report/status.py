@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any
 
 from migration_assets.errors import HoldError
+from migration_assets.history import paths, turned
 from migration_assets.model import Hold
 
 _NONE: Mapping[str, Hold] = MappingProxyType({})
@@ -16,7 +17,7 @@ _NONE: Mapping[str, Hold] = MappingProxyType({})
 class Cell:
     """One table in one week: a load with its figures, covered by a later head, failed, or not run.
 
-    `state` is one of `loaded`, `covered`, `failed`, `open` and `on hold`.
+    `state` is one of `loaded`, `covered`, `rolled back`, `failed`, `open` and `on hold`.
     """
 
     state: str
@@ -66,38 +67,43 @@ def status(
 
     `entries` and `attempts` are in order, as the ledger gives them. A week without an entry of its
     own is covered once the head stands at it or later. A step that a hold refused is no failure.
-    Several entries of a week are shown as one: a move between mappings may follow a load.
+    Several entries of a week are shown as one: a move between mappings may follow a load. What a
+    rollback took back is not shown, and its weeks are rolled back until they are carried again.
     """
+    by_table: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        by_table.setdefault(entry["table_name"], []).append(entry)
     loads: dict[tuple[str, date], dict[str, Any]] = {}
     changes: dict[tuple[str, date], tuple[str, ...]] = {}
-    for entry in entries:
-        place = entry["table_name"], entry["week"]
-        loads[place] = _added_up(loads.get(place), entry)
-        changes[place] = (*changes.get(place, ()), *entry.get("changes", ()))
     heads: dict[str, date] = {}
-    for table, week in loads:
-        heads[table] = max(week, heads.get(table, date.min))
+    away: dict[tuple[str, date], datetime] = {}
+    for table, moves in by_table.items():
+        heads[table] = moves[-1]["week"]
+        for entry in _standing(moves):
+            place = table, entry["week"]
+            loads[place] = _added_up(loads.get(place), entry)
+            changes[place] = (*changes.get(place, ()), *entry.get("changes", ()))
+        rollbacks = [move for move in moves if move.get("restores") is not None]
+        if rollbacks:
+            back = rollbacks[-1]["written_at"]
+            away |= {(table, w): back for w in turned(move["week"] for move in moves).away}
     reasons = {
         (a["table_name"], a["week"]): str(a["message"])
         for a in attempts
-        if a["error"] != HoldError.__name__
+        if a["error"] != HoldError.__name__ and not _long_ago(a, away)
     }
-    cells: dict[str, dict[date, Cell]] = {}
-    for table in tables:
-        head = heads.get(table, date.min)
-        cells[table] = {
-            w: _cell(
-                loads.get((table, w)),
-                w,
-                head,
-                otherwise="on hold"
-                if table in holds
-                else "failed"
-                if (table, w) in reasons
-                else "open",
+    cells = {
+        table: {
+            week: _cell(
+                loads.get((table, week)),
+                week,
+                heads.get(table, date.min),
+                otherwise=_otherwise((table, week), away, reasons, held=table in holds),
             )
-            for w in weeks
+            for week in weeks
         }
+        for table in tables
+    }
     still = {k: v for k, v in reasons.items() if k[1] > heads.get(k[0], date.min)}
     return Status(
         weeks=tuple(weeks),
@@ -107,6 +113,39 @@ def status(
         holds={table: hold for table, hold in holds.items() if table in cells},
         changes={place: said for place, said in changes.items() if said and place[0] in cells},
     )
+
+
+def _standing(moves: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the moves of a table that led to where it stands, the last with what stands now.
+
+    A rollback puts displaced rows back, so its own figures say what stands since.
+    """
+    if all(move.get("restores") is None for move in moves):
+        return list(moves)
+    by_entry = {move["entry"]: move for move in moves}
+    path = paths({entry: move["restores"] for entry, move in by_entry.items()})
+    *earlier, last = [by_entry[entry] for entry in path[moves[-1]["entry"]]]
+    now = {name: moves[-1][name] for name in ("target_rows", "quarantined")}
+    return [*earlier, {**last, **now}]
+
+
+def _long_ago(attempt: Mapping[str, Any], away: Mapping[tuple[str, date], datetime]) -> bool:
+    """Tell whether an attempt failed before its week was carried and then taken back."""
+    taken = away.get((attempt["table_name"], attempt["week"]))
+    return taken is not None and attempt["failed_at"] < taken
+
+
+def _otherwise(
+    place: tuple[str, date],
+    away: Mapping[tuple[str, date], datetime],
+    reasons: Mapping[tuple[str, date], str],
+    *,
+    held: bool,
+) -> str:
+    """Say what a week is at which the table doesn't stand."""
+    if place in away and place not in reasons:
+        return "rolled back"
+    return "on hold" if held else "failed" if place in reasons else "open"
 
 
 def _added_up(before: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> dict[str, Any]:

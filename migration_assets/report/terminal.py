@@ -29,6 +29,7 @@ _STYLES = {
     "failed": "red",
     "open": "dim",
     "on hold": "yellow",
+    "rolled back": "red",
 }
 
 

@@ -22,22 +22,21 @@ def _sign_of_zero(value: SqliteValue) -> float:
     return math.copysign(1.0, value) if isinstance(value, float) else 0.0
 
 
-def differs(table: SourceTable, compared: Mapping[str, str] | None = None) -> str:
-    """Return the condition that rows `n` and `o` differ in a storage class or a byte.
-
-    `compared` gives the columns to compare, each with its name in the older cut; all by default.
-    """
-    if compared is None:
-        compared = {c.name: c.name for c in table.columns}
-    return _any([_column_differs(new, old) for new, old in compared.items()])
+def differs(table: SourceTable) -> str:
+    """Return the condition that rows `n` and `o` differ in a storage class or a byte."""
+    return differs_in({c.name: c.name for c in table.columns})
 
 
-def _column_differs(newer: str, older: str) -> str:
-    n, o = f"n.{quote(newer)}", f"o.{quote(older)}"
+def differs_in(columns: Mapping[str, str]) -> str:
+    """Return the condition that `n` and `o` differ in a column, by its name in `n` and in `o`."""
+    return _any([_column_differs(quote(new), quote(old)) for new, old in columns.items()])
+
+
+def _column_differs(new: str, old: str) -> str:
     return (
-        f"{n} COLLATE BINARY IS NOT {o} OR typeof({n}) <> typeof({o})"
-        f" OR (typeof({n}) = 'real' AND {n} = 0"
-        f" AND sign_of_zero({n}) <> sign_of_zero({o}))"
+        f"n.{new} COLLATE BINARY IS NOT o.{old} OR typeof(n.{new}) <> typeof(o.{old})"
+        f" OR (typeof(n.{new}) = 'real' AND n.{new} = 0"
+        f" AND sign_of_zero(n.{new}) <> sign_of_zero(o.{old}))"
     )
 
 

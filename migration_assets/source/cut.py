@@ -17,7 +17,13 @@ from time import monotonic
 from urllib.parse import quote as url_quote
 
 from migration_assets import manifests
-from migration_assets.errors import SourceBusyError, SourceError, StateError
+from migration_assets.errors import (
+    MigrationError,
+    SourceBusyError,
+    SourceError,
+    SourceReplacedError,
+    StateError,
+)
 from migration_assets.model import Catalog, Cut
 from migration_assets.source.catalog import GENERATED, read_catalog
 from migration_assets.source.connection import guarded, load_schema, open_source, quote, translated
@@ -139,6 +145,7 @@ def _both(progress: Progress | None, goes_on: Callable[[], None]) -> Progress:
 def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) -> None:
     where = f"source {path}"
     with (
+        _the_same_file(path),
         open_source(path, timeout=timeout) as (connection, wal),
         _room_for(partial),
         closing(guarded(partial, writes=True)) as copy,
@@ -153,6 +160,44 @@ def _copy(path: Path, partial: Path, timeout: float, progress: Progress | None) 
         except _RestartedTooOften:
             _hold(connection)
             _backup(connection, copy, timeout, progress, where, restarts=0)
+
+
+@contextmanager
+def _the_same_file(path: Path) -> Generator[None]:
+    """Keep no copy that was begun in one file and ended in another.
+
+    SQLite opens the database and its `-wal` by name, one after the other: a file that is put in
+    the source's place in between would be read with the other one's `-wal`.
+    """
+    before = _identity(path)
+    try:
+        yield
+    except MigrationError as error:
+        if before is not None and _identity(path) != before:
+            raise _replaced(path) from error
+        raise
+    if _identity(path) != before:
+        raise _replaced(path)
+
+
+def _replaced(path: Path) -> SourceReplacedError:
+    happened = "replaced by another file" if _identity(path) else "removed"
+    return SourceReplacedError(
+        what=f"the source was {happened} while it was copied",
+        where=f"source {path}",
+        expected="one file from the beginning of the copy to its end; nothing of it was kept",
+        hint="run this week again when the new file is in its place; stop the application while"
+        " you restore a backup, and remove the old `-wal` and `-shm` with the old file",
+    )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which file stands there; a link is followed to the file itself."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 @contextmanager

@@ -52,12 +52,18 @@ def _megabytes(count: int) -> str:
 def forecast(state: State, source: str, path: Path) -> Forecast:
     """Forecast what the source's next week needs; `path` is its file."""
     file = path.resolve()  # a `-wal` lies beside the file itself, not beside a link to it
-    copy = sum(
-        part.stat().st_size for part in (file, file.with_name(f"{file.name}-wal")) if part.exists()
-    )
+    copy = sum(_size(part) for part in (file, file.with_name(f"{file.name}-wal")))
     weeks = delta_files.bytes_by_week(state, source)
     deltas = max(int(_LEAST * copy), 2 * max(weeks.values())) if weeks else int(_FIRST * copy)
     return Forecast(copy=copy, deltas=deltas, free=state.free())
+
+
+def _size(file: Path) -> int:
+    """Return a file's size; 0 where it isn't there, or may not be seen: who opens it says so."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def require_room(state: State, source: str, path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from migration_assets.model import Cut, SourceTable
-from migration_assets.source.conditions import differs, prepare
+from migration_assets.source.conditions import differs_in, prepare
 from migration_assets.source.connection import open_cut, quote, translated
 from migration_assets.source.reader import encoding_in
 
@@ -64,6 +64,6 @@ def turnover(
         ).fetchone()
         (changed,) = connection.execute(
             f"SELECT count(*) FROM main.{name} AS n JOIN older.{name} AS o ON {same}"
-            f" WHERE {differs(table, compared)}"
+            f" WHERE {differs_in(compared)}"
         ).fetchone()
     return Turnover(deleted=deleted, changed=changed)

@@ -23,7 +23,7 @@ from migration_assets.model import (
 from migration_assets.target import copies
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import TargetTable, table_name
-from migration_assets.target.staging import HEAD_ROWS, STAGED
+from migration_assets.target.staging import HEAD_ROWS, STAGED, staged_value
 from migration_assets.target.writing import (
     SHOWN,
     Applied,
@@ -31,6 +31,7 @@ from migration_assets.target.writing import (
     is_delete,
     is_written,
     refuse_cascade,
+    refuse_changing_others,
 )
 from migration_assets.verify import digest_sql
 from migration_assets.verify.attribution import ways_out
@@ -158,6 +159,7 @@ def apply(
         return copies.apply(connection, mapping, delta, table)
     else:
         deleted = _delete_staged(connection, mapping, delta, table)
+    _refuse_following(connection, mapping, delta, table)
     existing = _count_existing(connection, mapping, delta)
     written = (
         _delete_and_insert(connection, mapping, delta, table)
@@ -216,6 +218,33 @@ def _delete_staged(
             table_name(mapping), STAGED, same_key(mapping, "t", "s"), is_delete(delta)
         )
     ).rowcount
+
+
+def _refuse_following(
+    connection: Connection, mapping: TableMapping, delta: Delta, table: TargetTable
+) -> None:
+    """Raise `TargetError` where an update here would change rows of other tables after it."""
+    ours = {c.target: c for c in mapping.columns}
+    for name, columns in table.following:
+        moving = [
+            sql.SQL("{} IS DISTINCT FROM {}").format(
+                sql.Identifier("t", column), staged_value(ours[column], "s")
+            )
+            for column in columns
+            if column in ours
+        ]
+        query = sql.SQL(
+            "SELECT EXISTS (SELECT FROM {} AS t JOIN {} AS s ON {} AND {} WHERE {})"
+        ).format(
+            table_name(mapping),
+            STAGED,
+            same_key(mapping, "t", "s"),
+            is_written(delta),
+            sql.SQL(" OR ").join(moving or [sql.SQL("false")]),
+        )
+        row = connection.execute(query).fetchone()
+        if row and row[0]:
+            refuse_changing_others(mapping, (name,), "updating")
 
 
 def _count_existing(connection: Connection, mapping: TableMapping, delta: Delta) -> int:

@@ -31,12 +31,14 @@ def backwards(older: TableMapping, head: TableMapping, since: Iterable[HeadMove]
         else:
             was[column.name] = None
     _match_by_name(older, head, was)
+    left = frozenset(name for name, now in stands.items() if name == now) - written.keys()
     return Remapping(
         older=head,
         newer=older,
         renamed={name: before for name, before in was.items() if name != before},
-        changes=_said(older, head, was),
+        changes=(*_columns_said(older, head, was, left), *_rest_said(older, head, was)),
         back=True,
+        left=left,
     )
 
 
@@ -77,20 +79,16 @@ def _match_by_name(older: TableMapping, head: TableMapping, was: dict[str, str |
             taken.add(found.name)
 
 
-def _said(
-    older: TableMapping, head: TableMapping, was: Mapping[str, str | None]
-) -> tuple[str, ...]:
-    """Say for people what the way back changes of the columns, the key and the indexes."""
-    return (*_columns_said(older, head, was), *_rest_said(older, head, was))
-
-
 def _columns_said(
-    older: TableMapping, head: TableMapping, was: Mapping[str, str | None]
+    older: TableMapping,
+    head: TableMapping,
+    was: Mapping[str, str | None],
+    left: frozenset[str],
 ) -> Iterable[str]:
     for column in older.columns:
         before = was[column.name]
         if before is None:
-            filled = "is filled anew" if column.target in head.kept else "is made anew"
+            filled = "is filled anew" if column.target in left.union(head.kept) else "is made anew"
             yield f"column {column.name} {filled}: {column.type.sql}"
             continue
         found = head.column(before)
@@ -103,8 +101,7 @@ def _columns_said(
             yield (
                 f"column {column.name} is no longer written: on the target {column.target} stays"
                 if column.target in older.kept
-                else f"column {column.name} is dropped on the target ({column.target}); its values"
-                " stand in the cut that the table leaves"
+                else f"column {column.name} is dropped on the target; its values stay in the cut"
             )
     for target in head.kept:
         if target not in older.kept and target not in {c.target for c in older.columns}:

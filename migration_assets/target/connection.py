@@ -253,8 +253,8 @@ def _set_up(connection: WatchedConnection, target: Target, where: str) -> None:
         )
     # Ours, not a role's own: a limit on statements that is meant for others would cancel loads.
     timeouts = (
-        f"SET lock_timeout TO {int(target.lock_timeout * 1000)}",
-        f"SET statement_timeout TO {int(target.statement_timeout * 1000)}",
+        f"SET lock_timeout TO {_milliseconds(target.lock_timeout)}",
+        f"SET statement_timeout TO {_milliseconds(target.statement_timeout)}",
     )
     connection.execute("; ".join((*_SESSION, *timeouts)).encode())
     encoding, pid, started = connection.execute(_ABOUT).fetchone() or (None, None, None)
@@ -273,6 +273,11 @@ def _set_up(connection: WatchedConnection, target: Target, where: str) -> None:
             expected="UTF8",
             hint="create the target database with ENCODING 'UTF8'",
         )
+
+
+def _milliseconds(seconds: float) -> int:
+    """Return a timeout as PostgreSQL takes it: at most 24 days."""
+    return min(int(seconds * 1000), 2**31 - 1)
 
 
 def require_writer(connection: Connection, where: str) -> None:

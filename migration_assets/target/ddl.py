@@ -127,7 +127,8 @@ class TargetTable:
     `extra_columns` are not ours and not generated; `generated` are those of ours that the server
     fills, whatever the mapping says; `cascading` are foreign keys, the table's own
     to itself among them, that would delete or change other rows when a row is deleted here;
-    `referenced` tells whether any foreign key points here.
+    `referenced` tells whether any foreign key points here. `following` are those that would change
+    other rows when one of the columns they point at changes here, with these columns.
     """
 
     columns: tuple[tuple[str, str], ...]
@@ -136,6 +137,7 @@ class TargetTable:
     secondary_unique: bool
     cascading: tuple[str, ...]
     referenced: bool
+    following: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 _COLUMNS = """
@@ -147,9 +149,16 @@ _UNIQUE = """
 SELECT EXISTS (SELECT FROM pg_index
 WHERE indrelid = %s::regclass AND indisunique AND NOT indisprimary)
 """
+# Those that point at a partition too, but none that PostgreSQL cloned for one.
 _REFERENCES = """
-SELECT conrelid::regclass::text || '.' || conname, confdeltype IN ('c', 'n', 'd')
-FROM pg_constraint WHERE contype = 'f' AND confrelid = %s::regclass
+SELECT c.conrelid::regclass::text || '.' || c.conname, c.confdeltype IN ('c', 'n', 'd'),
+       c.confupdtype IN ('c', 'n', 'd'),
+       ARRAY(SELECT a.attname::text FROM unnest(c.confkey) AS k (attnum)
+             JOIN pg_attribute AS a ON a.attrelid = c.confrelid AND a.attnum = k.attnum)
+FROM pg_constraint AS c WHERE c.contype = 'f' AND c.conparentid = 0
+  AND (c.confrelid = %(t)s::regclass
+       OR c.confrelid IN (SELECT relid FROM pg_partition_tree(%(t)s::regclass)))
+ORDER BY 1
 """
 
 
@@ -161,7 +170,7 @@ def read_table(connection: Connection, mapping: TableMapping) -> TargetTable | N
         return None
     columns = connection.execute(_COLUMNS, (name,)).fetchall()
     unique = connection.execute(_UNIQUE, (name,)).fetchone()
-    references = connection.execute(_REFERENCES, (name,)).fetchall()
+    references = connection.execute(_REFERENCES, {"t": name}).fetchall()
     ours = {c.target for c in mapping.columns}
     return TargetTable(
         columns=tuple((str(c), str(kind)) for c, kind, _ in columns),
@@ -170,8 +179,11 @@ def read_table(connection: Connection, mapping: TableMapping) -> TargetTable | N
         ),
         generated=tuple(str(c) for c, _, generated in columns if c in ours and generated),
         secondary_unique=bool(unique and unique[0]),
-        cascading=tuple(str(n) for n, cascades in references if cascades),
+        cascading=tuple(str(n) for n, cascades, _, _ in references if cascades),
         referenced=bool(references),
+        following=tuple(
+            (str(n), tuple(cast("list[str]", at))) for n, _, follows, at in references if follows
+        ),
     )
 
 
@@ -184,10 +196,19 @@ _SPELLED = {
 
 
 def missing_columns(mapping: TableMapping, table: TargetTable) -> list[str]:
-    """Name mapped columns that the target lacks or has with another type."""
+    """Name mapped columns that the target lacks or has with another type.
+
+    A text whose length the cutover has limited, as the mapping says, is the same column.
+    """
     there = dict(table.columns)
+    limited = {
+        o.name: o.definition.replace("varchar", "character varying")
+        for o in mapping.deferred
+        if o.kind == "length"
+    }
     return [
         c.target
         for c in mapping.columns
-        if there.get(c.target) != _SPELLED.get(c.type.sql, c.type.sql)
+        if there.get(c.target)
+        not in (_SPELLED.get(c.type.sql, c.type.sql), limited.get(c.target, c.type.sql))
     ]

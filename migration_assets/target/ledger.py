@@ -270,10 +270,12 @@ def head(connection: Connection, source: str, table: str) -> Head | None:
     )
 
 
+# Through JSON, since a ledger that no run has brought forward yet has no such columns.
 _HISTORY = """
 SELECT entry, kind, week, cut, mapping, inserted, updated, deleted, displaced, move, run,
-       written_at, changes, ddl, restores
-FROM migration.ledger WHERE source = %s AND table_name = %s ORDER BY entry
+       written_at, coalesce(to_jsonb(l) -> 'changes', '[]') AS changes,
+       coalesce(to_jsonb(l) -> 'ddl', '[]') AS ddl, (to_jsonb(l) ->> 'restores')::bigint AS restores
+FROM migration.ledger AS l WHERE source = %s AND table_name = %s ORDER BY entry
 """
 
 
@@ -289,6 +291,14 @@ def history(connection: Connection, source: str, table: str) -> tuple[HeadMove, 
         )
         for row in rows
     )
+
+
+def table_of(connection: Connection, source: str, entry: int) -> str | None:
+    """Return the table of an entry; None where there is no such entry."""
+    row = connection.execute(
+        "SELECT table_name FROM migration.ledger WHERE source = %s AND entry = %s", (source, entry)
+    ).fetchone()
+    return str(row[0]) if row else None
 
 
 def head_weeks(connection: Connection, source: str) -> dict[str, date]:
@@ -458,7 +468,8 @@ def refuse_held(connection: Connection, source: str, table: str, where: str) -> 
 _ENTRIES = """
 SELECT entry, table_name, kind, week, base_week, inserted, updated, deleted, source_rows,
        target_rows, quarantined, displaced, written_at,
-       coalesce(to_jsonb(l) -> 'changes', '[]') AS changes
+       coalesce(to_jsonb(l) -> 'changes', '[]') AS changes,
+       (to_jsonb(l) ->> 'restores')::bigint AS restores
 FROM migration.ledger AS l WHERE source = %s ORDER BY entry
 """
 

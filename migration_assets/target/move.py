@@ -9,6 +9,7 @@ the cut is staged whole under the newer one, and readers wait too, from when the
 """
 
 import hashlib
+import shlex
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,7 @@ from migration_assets.target import (
     remap,
     staging,
     way_out,
+    write_guard,
 )
 from migration_assets.target import displaced as displaced_rows
 from migration_assets.target.connection import (
@@ -73,6 +75,13 @@ from migration_assets.verify.digest import combine
 from migration_assets.verify.prove import prove, target_digest
 from migration_assets.verify.round_trip import round_trip
 
+EVERY_GUARD = "all"
+
+
+def passes(acknowledged: frozenset[str], guard: str) -> bool:
+    """Tell whether a run was told to let a guard pass."""
+    return guard in acknowledged or EVERY_GUARD in acknowledged
+
 
 def _no_stop(_stage: str) -> None:
     """Go on; crash tests put a kill here."""
@@ -84,10 +93,10 @@ class Step:
 
     `head` is where the table stood when this was prepared. `remapping` leads from the head's
     mapping to `mapping` where that is another one. `head_hashes` gives the row hashes of the
-    head's cut where rows are to be displaced: those somebody else wrote (`displaces_foreign`),
-    those that exceptions keep (`overwrites_kept`). `repairing` makes it a repair, at the head's
-    own cut; `restoring` a rollback. `show_keys` lets errors name rows by key. `at` is told each
-    stage's name.
+    head's cut where rows are to be displaced: those somebody else wrote or those that exceptions
+    keep, as `acknowledged` says. `repairing` makes it a repair, at the head's own cut; `restoring`
+    a rollback. `write_guard` is that setting; None leaves the triggers as they are. `show_keys`
+    lets errors name rows by key. `at` is told each stage's name.
     """
 
     cut: Cut
@@ -100,9 +109,8 @@ class Step:
     remapping: remap.Remapping | None = None
     acknowledged: frozenset[str] = frozenset()
     head_hashes: Callable[[], Iterator[int]] | None = None
-    displaces_foreign: bool = False
-    overwrites_kept: bool = False
     repairing: Repairing | None = None
+    write_guard: str | None = None
     show_keys: bool = True
     restoring: Restoring | None = None
     move: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -113,6 +121,10 @@ class Step:
         """Name table and week for an error."""
         way = "back to week" if self.restoring else "week"
         return f"table {self.mapping.table}, {way} {self.cut.week}"
+
+    def passes(self, guard: str) -> bool:
+        """Tell whether the step was told to let a guard pass."""
+        return passes(self.acknowledged, guard)
 
     @property
     def standing(self) -> TableMapping:
@@ -129,6 +141,7 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
     started = datetime.now(UTC)
     with translated(step.where), transaction(connection, "READ COMMITTED"):
         lock_table(connection, step.mapping.source, step.mapping.table)
+        write_guard.mark(connection, step.move)
         step.at("locked")
         head = ledger.head(connection, step.mapping.source, step.mapping.table)
         if (head and head.entry) != (step.head and step.head.entry):
@@ -136,19 +149,10 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         if step.restoring is None and step.repairing is None:
             # Under the lock that `hold` takes too: one that was set while this was prepared wins.
             ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
-        statements: Sequence[str] = ()
-        displaced = 0
-        if step.repairing is not None and step.repairing.seen is not None:
-            found = _repair(connection, step, step.repairing, step.repairing.seen)
-            if found is None:
-                return None
-            applied, displaced = found
-        elif step.head is None or step.repairing is not None:
-            applied, step = _first_load(connection, step)
-        elif step.remapping is not None:
-            applied, displaced, statements, step = _remap(connection, step, step.remapping)
-        else:
-            applied, displaced = _apply(connection, step)
+        written = _write_rows(connection, step)
+        if written is None:
+            return None
+        applied, displaced, statements, step = written
         step.at("applied")
         restart_identity(connection, step.mapping, step.cut, step.table)
         quarantine.change(
@@ -161,6 +165,8 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         )
         # Deferred triggers fire now, not after the proof.
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        if step.write_guard is not None:
+            write_guard.settle(connection, step.mapping, step.write_guard)
         step.at("quarantined")
         proof, digest = _prove(connection, step, applied)
         step.at("proved")
@@ -204,6 +210,26 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         restored=restored,
         changes=step.remapping.changes if step.remapping else (),
     )
+
+
+def _write_rows(
+    connection: Connection, step: Step
+) -> tuple[Applied, int, Sequence[str], Step] | None:
+    """Bring the table's rows to the cut; None where a repair was overtaken.
+
+    Returns the row counts, the rows displaced, the statements that changed the table, and the step
+    with the mapping as the server took it.
+    """
+    repairing = step.repairing
+    if repairing is not None and repairing.seen is not None:
+        found = _repair(connection, step, repairing, repairing.seen)
+        return (*found, (), step) if found else None
+    if step.head is None or repairing is not None:
+        applied, step = _first_load(connection, step)
+        return applied, 0, (), step
+    if step.remapping is not None:
+        return _remap(connection, step, step.remapping)
+    return (*_apply(connection, step), (), step)
 
 
 def _put_displaced_back(
@@ -342,6 +368,7 @@ def _remap(
     step.at("altered")
     made = _present(connection, step, mapping)
     applied = changes.apply(connection, by, delta, made)
+    applied = replace(applied, deleted=applied.deleted + statements.deleted)
     remap.refuse_lost_values(remapping, by, made, applied, step.where)
     # A table with deferred triggers waiting can't be altered.
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -378,7 +405,8 @@ def _gone(step: Step) -> TargetError:
         what=f"{step.mapping.target_schema}.{step.mapping.target_table} is gone from the target",
         where=step.where,
         expected="the table that earlier weeks loaded",
-        hint="restore it from a backup of the target",
+        hint=f"`migration-assets repair {shlex.quote(step.mapping.table)}` makes it anew from its"
+        " cut; or restore it from a backup of the target",
     )
 
 
@@ -420,15 +448,15 @@ def _guard_foreign_rows(connection: Connection, step: Step) -> int:
     """Refuse rows that someone else changed, or displace them where that is acknowledged."""
     mapping, delta = step.standing, step.delta
     kept = exceptions.accepted(connection, mapping.source, mapping.table)
-    if delta.scope is Scope.CHANGES and step.head_hashes is None:
+    if delta.scope is Scope.CHANGES:
         found = changes.foreign_rows(connection, mapping, delta, kept)
         if found:
             changes.refuse_foreign(mapping, step.cut.week, found, show_keys=step.show_keys)
         return 0
-    known = None if step.displaces_foreign else step.head
+    known = None if step.passes(changes.FOREIGN_WRITES) else step.head
     if known is not None and target_digest(connection, mapping) != known.digest:
         _refuse_foreign_somewhere(step, ())
-    if kept and (step.head_hashes is None or not step.overwrites_kept):
+    if kept and (step.head_hashes is None or not step.passes(exceptions.KEPT_ROWS)):
         raise exceptions.would_be_overwritten(kept, step.where, show_keys=step.show_keys)
     if step.head_hashes is None:
         return 0

@@ -29,7 +29,7 @@ from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import TargetTable, table_name
 from migration_assets.target.making import attempt
 from migration_assets.target.staging import STAGED
-from migration_assets.target.writing import Applied
+from migration_assets.target.writing import Applied, refuse_cascade
 
 _NUMBERS = frozenset({Kind.BIGINT, Kind.NUMERIC})
 
@@ -50,6 +50,7 @@ class Remapping:
 
     To None it leads where a column is another one than the head's of its name. `back` is the way
     to a mapping that the table had before: columns that one neither writes nor keeps are dropped.
+    `left` are columns of the target that such ways have left there before.
     """
 
     older: TableMapping
@@ -57,6 +58,12 @@ class Remapping:
     renamed: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
     changes: tuple[str, ...] = ()
     back: bool = False
+    left: frozenset[str] = frozenset()
+
+    @property
+    def unwritten(self) -> frozenset[str]:
+        """Columns of the target that are ours, though the older mapping doesn't write them."""
+        return self.left.union(self.older.kept)
 
     def before(self, column: ColumnMapping) -> ColumnMapping | None:
         """Return what a column of the newer mapping was; None where it is new."""
@@ -100,7 +107,7 @@ def refuse_taken_names(remapping: Remapping, present: TargetTable, where: str) -
     there = {name for name, _ in present.columns}
     for column in remapping.newer.columns:
         old = remapping.before(column)
-        leaving = [*remapping.older.kept, *(c.target for c in remapping.dropped)]
+        leaving = remapping.unwritten.union(c.target for c in remapping.dropped)
         ours = old.target == column.target if old else column.target in leaving
         if column.target in there and not ours:
             raise TargetError(
@@ -161,12 +168,14 @@ class Changes:
         self._keeps_key = not remapping.rekeyed or (bool(by.key) and by.key != remapping.newer.key)
         self._key_first = remapping.rekeyed and bool(by.key) and not self._keeps_key
         self._pending: list[IndexMapping] = []  # indexes to be made when the rows stand
+        self.deleted = 0  # rows that had to go before the table could be altered
         self.ddl: list[str] = []
 
     def make_room(self) -> None:
         """Change what has to be another before rows are written."""
         remapping = self._remapping
         pairs = [(column, remapping.before(column)) for column in remapping.newer.columns]
+        self._make_way_for_keys()
         anew = [c for c, old in pairs if (remapping.back if old is None else _moved(c, old))]
         self._drop_indexes(anew)
         if not self._keeps_key:
@@ -183,13 +192,47 @@ class Changes:
             if old is not None:
                 self._relax(column, old)
                 self._retype(column, old, in_c)
-            elif column.target in remapping.older.kept:
+            elif column.target in remapping.unwritten:
                 self._let_go(column)
                 self._set_type(column, sql.SQL("NULL"))
             else:
                 self._alter("ADD COLUMN {} {}", column.target, self._typed(column))
         if self._key_first:
             self._add_key()
+
+    def _make_way_for_keys(self) -> None:
+        """Delete rows that came later, where their keys may not fit the key's earlier type.
+
+        Rows are told by the text of their keys. One that was deleted though it stands in the cut is
+        inserted again from there, so that there must be nothing on it that the cut doesn't have.
+        """
+        remapping = self._remapping
+        pairs = [(c, remapping.before(c)) for c in remapping.newer.columns if self._in_kept_key(c)]
+        narrowed = any(
+            old is not None
+            and _moved(column, old)
+            and _conversion(sql.SQL(""), old.type, column.type) is None
+            for column, old in pairs
+        )
+        table = ddl.read_table(self._connection, remapping.older)
+        if not (remapping.back and narrowed) or table is None or table.extra_columns:
+            return
+        same = sql.SQL(" AND ").join(
+            sql.SQL("{}::text = {}::text").format(
+                sql.Identifier("s", column.target), sql.Identifier("t", old.target)
+            )
+            for column, old in pairs
+            if old is not None
+        )
+        rows = sql.SQL(" FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
+            table_name(remapping.older), STAGED, same
+        )
+        if table.cascading:
+            row = self._connection.execute(sql.SQL("SELECT EXISTS (SELECT") + rows + sql.SQL(")"))
+            if (row.fetchone() or (False,))[0]:
+                refuse_cascade(remapping.older, table)
+        self.deleted = self._connection.execute(sql.SQL("DELETE") + rows).rowcount
+        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
     def _drop_columns(self) -> None:
         for column in self._remapping.dropped:
@@ -353,7 +396,8 @@ class Changes:
                 what="values of a key that stand on the target can't be turned into its new type",
                 where=self._where,
                 expected="a type that holds every key as it stands; nothing was changed",
-                hint="give this column of the key another `type` in migration.yaml",
+                hint="give this column of the key another `type` in migration.yaml; on the way"
+                " back, drop columns of the target's own from the table first",
             ) from type(error)(error.sqlstate or "")
         self.ddl.append(statement.as_string(self._connection))
 

@@ -29,7 +29,7 @@ _TRANSIENT = frozenset(
 )
 _HINTS = {
     "42501": "grant the loader's role what it needs: CREATE on the database and on the schema",
-    "42P01": "a table of the target is gone: restore it from a backup of the target",
+    "42P01": "a table of the target is gone: `migration-assets repair` makes one of ours anew",
     "42P07": "a relation of that name exists and was not made by us: rename or drop it",
     "23505": "a unique index of the target refuses the rows: see which, and whether it is ours;"
     " `migration-assets verify` names rows that someone else wrote",

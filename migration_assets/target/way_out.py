@@ -6,7 +6,14 @@ from migration_assets.findings import Proof
 from migration_assets.model import TableMapping
 from migration_assets.target.apply import foreign_hint
 from migration_assets.target.connection import Connection
-from migration_assets.target.ddl import drop_expressions, read_table
+from migration_assets.target.ddl import drop_expressions, read_table, table_name
+
+_OWN_TRIGGERS = """
+SELECT tgname FROM pg_trigger
+WHERE tgrelid = %s::regclass AND NOT tgisinternal AND tgenabled <> 'D'
+  AND tgfoid IS DISTINCT FROM to_regprocedure('migration.guard_writes()')
+ORDER BY 1
+"""
 
 
 def of_foreign_write(connection: Connection, mapping: TableMapping, proof: Proof) -> str:
@@ -14,7 +21,8 @@ def of_foreign_write(connection: Connection, mapping: TableMapping, proof: Proof
 
     What the server generates otherwise by now can't be written over.
     """
-    return _of_generated(connection, mapping, proof) or foreign_hint(mapping)
+    generated = _of_generated(connection, mapping, proof)
+    return generated or foreign_hint(mapping) + _triggers(connection, mapping)
 
 
 def of_unequal(connection: Connection, mapping: TableMapping, proof: Proof) -> str:
@@ -32,7 +40,20 @@ def of_unequal(connection: Connection, mapping: TableMapping, proof: Proof) -> s
     )
     if generated := _of_generated(connection, mapping, proof):
         return generated
+    again += _triggers(connection, mapping)
     return f"{foreign_hint(mapping)}; or {again}" if mapping.transform else again
+
+
+def _triggers(connection: Connection, mapping: TableMapping) -> str:
+    """Name the target's own triggers that are on: they may change what is written."""
+    name = table_name(mapping).as_string(None)
+    found = [str(row[0]) for row in connection.execute(_OWN_TRIGGERS, (name,))]
+    if not found:
+        return ""
+    return (
+        f"; or triggers of the target's own change what a load writes: {', '.join(found)} (disable"
+        " or drop them until the cutover)"
+    )
 
 
 def _of_generated(connection: Connection, mapping: TableMapping, proof: Proof) -> str:

@@ -1,6 +1,6 @@
 """What both methods of applying a delta share: see `apply` (by key) and `copies` (without one)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -62,9 +62,15 @@ def is_written(delta: Delta) -> sql.Composed:
 def refuse_cascade(mapping: TableMapping, table: TargetTable) -> None:
     """Raise `TargetError` where a delete would change other rows."""
     if table.cascading:
-        raise TargetError(
-            what=f"deleting would change other rows through {', '.join(table.cascading)}",
-            where=f"target table {mapping.target_table}",
-            expected="no ON DELETE CASCADE, SET NULL or SET DEFAULT before the cutover",
-            hint="drop these foreign keys until the cutover",
-        )
+        refuse_changing_others(mapping, table.cascading, "deleting")
+
+
+def refuse_changing_others(mapping: TableMapping, keys: Sequence[str], doing: str) -> None:
+    """Raise `TargetError` for foreign keys through which `doing` this would change other rows."""
+    action = "DELETE" if doing == "deleting" else "UPDATE"
+    raise TargetError(
+        what=f"{doing} would change other rows through {', '.join(keys)}",
+        where=f"target table {mapping.target_table}",
+        expected=f"no ON {action} CASCADE, SET NULL or SET DEFAULT before the cutover",
+        hint="drop these foreign keys until the cutover",
+    )

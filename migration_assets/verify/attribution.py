@@ -89,7 +89,8 @@ def ways_out(table: str) -> str:
     return (
         f"`migration-assets repair {name}` puts the source's rows back and keeps theirs in"
         f" migration.displaced, `migration-assets repair {name} --keep-target --reason TEXT` lets"
-        " theirs stay, `migration-assets rollback` goes back to an earlier week"
+        f" theirs stay, `migration-assets rollback --week WEEK --table {name}` takes that week and"
+        " what came after it back"
     )
 
 

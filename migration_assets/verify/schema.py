@@ -4,6 +4,7 @@ Names of keys and indexes are the DBA's to change; their columns and uniqueness 
 target has of its own (columns, indexes, triggers, constraints) is listed and stays.
 """
 
+import shlex
 from collections.abc import Iterable
 from datetime import date
 from typing import NamedTuple, cast
@@ -38,6 +39,7 @@ WHERE i.indrelid = %s::regclass ORDER BY c.relname
 """
 _OWN_OBJECTS = """
 SELECT 'trigger ' || tgname FROM pg_trigger WHERE tgrelid = %(t)s::regclass AND NOT tgisinternal
+  AND tgfoid IS DISTINCT FROM to_regprocedure('migration.guard_writes()')
 UNION ALL
 SELECT CASE contype WHEN 'f' THEN 'foreign key ' WHEN 'c' THEN 'check ' ELSE 'constraint ' END
        || conname
@@ -76,7 +78,8 @@ def compare_schema(
     if table is None:
         gone = Finding(
             what=f"table {mapping.target_schema}.{mapping.target_table} is gone from the target",
-            to_do="restore it from a backup of the target",
+            to_do=f"`migration-assets repair {shlex.quote(mapping.table)}` makes it anew from its"
+            " cut; or restore it from a backup of the target",
         )
         return SchemaCheck(
             cut_week=cut_week, columns=0, indexes=0, findings=(gone, *drifted), pending=awaited

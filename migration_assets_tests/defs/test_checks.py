@@ -6,6 +6,7 @@ import pytest
 
 from migration_assets.defs.resources import open_migration
 from migration_assets.defs.tables import aurora_key
+from migration_assets.repair import repair
 from migration_assets.report.checks import (
     CHECKS,
     CONTENT_DIGEST,
@@ -197,11 +198,24 @@ def test_what_somebody_changed_shows_with_the_command_that_mends_it(pipeline: Pi
         assert "id=2" in str(shown(found[name])["differences"])
         assert "amount" in str(shown(found[name])["differences"])
     command = str(shown(found[CONTENT_DIGEST])["to_do"])
-    assert command.endswith(
-        f"migration-assets run --week {week(2)} --table orders --acknowledge foreign_writes"
-    )
-    assert pipeline.run(2, acknowledged=["foreign_writes"]).success
-    assert all(evaluation.passed for evaluation in alone(pipeline, 2, *CHECKS).values())
+    assert command.endswith("Command: migration-assets repair orders")
+    repair(open_migration(pipeline.settings()), "orders", run="test")
+    assert all(evaluation.passed for evaluation in alone(pipeline, 1, *CHECKS).values())
+
+
+def test_checks_alone_repair_what_somebody_changed_where_the_settings_say_so(
+    pipeline: Pipeline,
+) -> None:
+    """They show what was done and the proof that follows; a week that meets it goes on."""
+    pipeline.configure(on_mismatch="repair")
+    pipeline.on_target("UPDATE public.orders SET amount = 1 WHERE id = 2")
+    found = alone(pipeline, 1, *CHECKS)
+    assert all(evaluation.passed for evaluation in found.values())
+    assert "on_mismatch: repair" in str(shown(found[CONTENT_DIGEST])["done"])
+    pipeline.on_target("DELETE FROM public.orders WHERE id = 3")
+    pipeline.change("UPDATE orders SET amount = 2 WHERE id = 3")
+    assert pipeline.run(2).success
+    assert "done" not in shown(alone(pipeline, 2, *CHECKS)[CONTENT_DIGEST])
 
 
 def test_an_orphan_warns_and_stops_nothing(pipeline: Pipeline) -> None:

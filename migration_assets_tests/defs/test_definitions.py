@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pytest
 
-from migration_assets.defs.assets import EVERY_TABLE_HAS_AN_ASSET
+from migration_assets.defs.assets import EVERY_TABLE_HAS_AN_ASSET, SOURCE_GOES_FORWARD
 from migration_assets.defs.checks import BLOCKING
 from migration_assets.defs.partitions import weekly
 from migration_assets.defs.report import MIGRATION_REPORT
@@ -168,6 +168,7 @@ def test_every_table_has_its_six_checks_by_week(offline: Pipeline) -> None:
     keys = {(k.asset_key.to_user_string(), k.name) for k in graph.asset_check_keys}
     assert keys == {
         ("source_cut", EVERY_TABLE_HAS_AN_ASSET),
+        ("source_cut", SOURCE_GOES_FORWARD),
         *((f"aurora/{table}", name) for table in ("customers", "orders") for name in CHECKS),
     }
     for key in graph.asset_check_keys:
@@ -277,3 +278,30 @@ def test_a_table_that_vanished_goes_red_instead_of_away(pipeline: Pipeline) -> N
     assert set(outcome.failures) == {"delta__orders"}
     assert "orders" in outcome.failures["delta__orders"]
     assert "aurora/orders" in keys_of(pipeline.definitions())
+
+
+def test_an_older_copy_of_the_source_is_red_at_its_cut_and_stops_its_tables(
+    pipeline: Pipeline,
+) -> None:
+    """The run tag with the guard's name carries the table to it all the same."""
+    pipeline.change("CREATE TABLE ticket (id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT)")
+    pipeline.change("INSERT INTO ticket (v) VALUES ('a'), ('b')")
+    assert pipeline.run(1).success
+    backup = pipeline.source.read_bytes()
+    pipeline.change("INSERT INTO ticket (v) VALUES ('c')")
+    good = pipeline.run(2)
+    assert good.success
+    assert pipeline.checked(good.run_id)["source_cut", SOURCE_GOES_FORWARD].passed
+    pipeline.source.write_bytes(backup)
+    outcome = pipeline.run(3)
+    assert set(outcome.failures) == {"aurora__ticket"}
+    checked = pipeline.checked(outcome.run_id)
+    red = checked["source_cut", SOURCE_GOES_FORWARD]
+    assert not red.passed
+    assert "table ticket: its AUTOINCREMENT counter went back from 3 to 2" in str(
+        red.metadata["went_back"].value
+    )
+    to_do = str(checked["aurora/ticket", "row_count"].metadata["to_do"].value)
+    assert to_do.endswith(f"run --week {week(3)} --table ticket --acknowledge restored_source")
+    assert pipeline.run(3, acknowledged=["restored_source"]).success
+    assert pipeline.on_target("SELECT count(*) FROM public.ticket") == [(2,)]

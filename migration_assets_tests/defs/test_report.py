@@ -4,6 +4,8 @@ import dagster as dg
 import pytest
 
 from migration_assets.defs.report import MIGRATION_REPORT, report_week
+from migration_assets.source.cut import cuts
+from migration_assets.state import LocalState
 from migration_assets_tests.defs.conftest import MakePipeline, Pipeline, week
 
 SCHEMA = """
@@ -151,6 +153,37 @@ def test_the_command_line_reports_without_a_sensor(pipeline: Pipeline) -> None:
     said = report_week(pipeline.instance, pipeline.settings(), ["orders"], week(1))
     assert said == ""
     assert "All 1 tables" in report_of(pipeline, 1)
+
+
+def test_what_nothing_needs_is_removed_when_a_week_has_ended(pipeline: Pipeline) -> None:
+    """Report and metadata say what went and which older cuts stay; what fails is said aloud."""
+    pipeline.configure(keep_weeks=1)
+    for number in (1, 2, 3):
+        pipeline.change(f"INSERT INTO orders (amount) VALUES ({number})")
+        assert pipeline.run(number).success
+    settings = pipeline.settings()
+    state = LocalState(settings.state)
+    tables = ["orders", "a|b`c"]
+    with state.lock("reading-main", purpose="a step of table orders", shared=True):
+        said = report_week(pipeline.instance, settings, tables, week(3))
+    assert "no cut or delta was removed: cuts and deltas are in use" in said
+    assert "Nothing was removed:" in report_of(pipeline, 3)
+    assert len(cuts(state, "main")) == 3
+    first = cuts(state, "main")[0].id
+    assert report_week(pipeline.instance, settings, tables, week(3)) == ""
+    report = report_of(pipeline, 3)
+    assert "1 cuts and 4 deltas that nothing needs any more were removed: " in report
+    assert "Cuts older than `keep_weeks` that are still needed:" in report
+    assert ": table a|b`c can be rolled back to it" in report
+    event = pipeline.instance.get_latest_materialization_event(MIGRATION_REPORT)
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["removed_cuts"].value == [first]
+    assert metadata["removed_deltas"].value == 4
+    assert int(str(metadata["freed_bytes"].value)) > 8192
+    assert "not_removed" not in metadata
+    assert len(cuts(state, "main")) == 2
 
 
 def test_a_report_that_cannot_be_made_is_said_not_raised(make_offline: MakePipeline) -> None:

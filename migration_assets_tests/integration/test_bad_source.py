@@ -486,7 +486,10 @@ def test_a_lost_state_folder_names_the_cut_and_where_it_lay(make_migration: Make
 def test_a_damaged_manifest_of_a_cut_is_named_and_no_new_cut_taken(
     make_migration: MakeMigration, damage: str
 ) -> None:
-    """A cut taken in its place would be another one, under the same week."""
+    """A cut taken in its place would be another one, under the same week.
+
+    Without its file the manifest can't be made again, either.
+    """
     migration = make_migration(DELETE_MODE)
     for number in (1, 2):
         load_week(migration, number)
@@ -495,10 +498,13 @@ def test_a_damaged_manifest_of_a_cut_is_named_and_no_new_cut_taken(
     whole = manifest.read_text("utf-8")
     other = manifest.parent.with_name("2026-10-04") / manifest.name
     manifest.write_text(other.read_text("utf-8") if damage == "other" else damage, "utf-8")
+    (file,) = manifest.parent.glob("*.sqlite")
+    aside = file.rename(file.with_name("aside"))
     with pytest.raises(StateError, match=r"2026-10-11/manifest\.json[\s\S]*restore this file"):
         run_week(migration, 2)
     error = run_week(migration, 3, tables=["customer"])["customer"]
     assert isinstance(error, StateError)
+    aside.rename(file)
     manifest.write_text(whole, "utf-8")
     load_week(migration, 3)
     assert_equal(migration)

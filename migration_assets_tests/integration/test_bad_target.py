@@ -429,7 +429,7 @@ def test_a_ledger_of_another_version_is_left_alone(make_migration: MakeMigration
     error = failure(migration, 2)
     assert isinstance(error, TargetError)
     assert "version 99" in str(error)
-    assert "version 3 or older" in str(error)
+    assert "version 4 or older" in str(error)
     assert len(entries(migration, "book")) == 1
 
 

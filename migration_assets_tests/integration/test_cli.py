@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import yaml
 
+from migration_assets.guards import GUARDS
 from migration_assets.target.embedded import (
     FAST,
     EmbeddedServer,
@@ -23,6 +24,7 @@ from migration_assets.target.embedded import (
     running,
     start,
 )
+from migration_assets.target.move import EVERY_GUARD
 from migration_assets_tests import command, independent
 from migration_assets_tests.fixtures_postgres import new_folder
 
@@ -473,7 +475,7 @@ def test_an_unknown_guard_is_named_with_those_there_are(typed: Typed) -> None:
     code, said = typed("run", "--acknowledge", "quarantine")
     assert code == MISUSED
     assert "quarantine is no guard" in said
-    assert "foreign_writes, quarantine_limit, all" in said
+    assert ", ".join((*GUARDS, EVERY_GUARD)) in said
 
 
 @pytest.mark.parametrize(

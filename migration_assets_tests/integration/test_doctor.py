@@ -195,7 +195,18 @@ def test_a_disk_without_room_for_a_cut_is_a_problem(folder: Path) -> None:
     os.truncate(folder / "app.sqlite", 1 << 42)
     found = examined(folder)["disk"]
     assert found.condition is PROBLEM
-    assert "4.4 TB" in found.what
+    assert "a cut takes 4.4 TB, a week with its deltas 6.6 TB" in found.what
+    assert "keep_weeks" in found.to_do
+
+
+def test_what_the_state_folder_takes_is_said(folder: Path) -> None:
+    """Beside what is free, and what the next week needs."""
+    kept = folder / "state" / "cuts" / "main" / "left.sqlite"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(bytes(3_000_000))
+    found = examined(folder)["disk"]
+    assert found.condition is OK
+    assert "3.0 MB used by the state folder" in found.what
 
 
 def test_a_target_that_does_not_answer_is_a_problem(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from migration_assets.errors import GuardError
+from migration_assets.errors import GuardError, MigrationError
 from migration_assets.source import delta_files
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
@@ -367,17 +367,61 @@ def test_a_table_made_anew_counts_from_its_highest_key_and_passes(shop: Migratio
     assert_equal(shop)
 
 
-def test_a_schema_that_goes_back_stops_the_tables_it_takes_along(
+def test_a_schema_that_goes_back_with_its_rows_stops_the_tables_it_takes_along(
     shop: Migration, tmp_path: Path
 ) -> None:
-    """An older copy has no column that a later release added."""
+    """An older copy has no column that a later release added, nor the rows that came since."""
     live(shop, *days_of(1))
     load_week(shop, 1)
     backup = copy_source(shop, tmp_path / "backup")
     change(shop, "ALTER TABLE log ADD COLUMN level INTEGER")
+    live(shop, *days_of(2))
     load_week(shop, 2)
     shutil.copyfile(backup, shop.settings.source)
     said = stopped(shop, 3, "log")
-    assert f"its schema is again that of week {week(1)}" in said
-    load_week(shop, 3, tables=["member"])
-    assert len(entries(shop, "member")) == 3
+    assert (
+        f"its schema is again that of week {week(1)}, and 42 rows differ from week {week(2)}, but"
+        " 0 from then"
+    ) in said
+
+
+def test_a_release_that_is_taken_back_is_no_older_copy(shop: Migration) -> None:
+    """The rows are those of today."""
+    live(shop, *days_of(1))
+    load_week(shop, 1)
+    change(shop, "ALTER TABLE log ADD COLUMN level INTEGER")
+    live(shop, *days_of(2))
+    load_week(shop, 2)
+    change(shop, "ALTER TABLE log DROP COLUMN level")
+    live(shop, *days_of(3))
+    load_week(shop, 3)
+    assert_equal(shop, extra_columns=["level"])
+
+
+# ---- what is gone
+
+
+def test_a_key_that_is_gone_stops_its_table_alone_once_rows_are_not_told_apart(
+    make_migration: MakeMigration,
+) -> None:
+    """The sealed key goes on while it is one; then a person says what the key is."""
+    migration = make_migration(SCHEMA + "CREATE TABLE other (id INTEGER PRIMARY KEY);")
+    load_week(migration, 1)
+    change(
+        migration,
+        "ALTER TABLE item RENAME TO was",
+        "CREATE TABLE item (id INTEGER, name TEXT NOT NULL, price INTEGER)",
+        "INSERT INTO item SELECT * FROM was",
+        "DROP TABLE was",
+    )
+    load_week(migration, 2)
+    assert_equal(migration)
+    change(migration, "INSERT INTO item VALUES (7, 'twice', 1)", "INSERT INTO other VALUES (1)")
+    before = target_rows(migration, "SELECT * FROM public.item ORDER BY id")
+    done = run_week(migration, 3)
+    error = done["item"]
+    assert isinstance(error, MigrationError)
+    assert "id" in error.what
+    assert error.hint
+    assert target_rows(migration, "SELECT * FROM public.item ORDER BY id") == before
+    assert_equal(migration, "other")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from migration_assets.defs.instance import environment
@@ -136,6 +137,9 @@ def test_the_ui_opens_on_loopback_and_ends_with_all_it_started(place: Path) -> N
         signal.signal(signal.SIGINT, ignored)
     try:
         assert {"aurora", "note"} in wait_for_assets(port)
+        listening = addresses_of(ui.pid)
+        assert ("127.0.0.1", port) in listening
+        assert {address for address, _ in listening} == {"127.0.0.1"}
         assert embedded.running(place / ".migration" / "postgres")
     finally:
         ui.terminate()
@@ -143,6 +147,20 @@ def test_the_ui_opens_on_loopback_and_ends_with_all_it_started(place: Path) -> N
     assert not embedded.running(place / ".migration" / "postgres")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def addresses_of(pid: int) -> set[tuple[str, int]]:
+    """Return where a process and all it started listen."""
+    ours = psutil.Process(pid)
+    found: set[tuple[str, int]] = set()
+    for process in (ours, *ours.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            found |= {
+                (c.laddr.ip, c.laddr.port)
+                for c in process.net_connections("inet")
+                if c.status == psutil.CONN_LISTEN
+            }
+    return found
 
 
 def wait_for_assets(port: int) -> list[set[str]]:

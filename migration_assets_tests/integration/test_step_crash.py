@@ -22,12 +22,15 @@ from migration_assets_tests.fixtures_migration import (
 )
 from migration_assets_tests.processes import (
     die_in_cut,
+    die_in_proof,
     die_in_step,
+    die_on_report,
     die_on_write,
     exit_code,
     started,
 )
 from migration_assets_tests.proxy import Fault, through_proxy
+from migration_assets_tests.system.waiting import until
 
 PARTS = """
 CREATE TABLE part (id INTEGER PRIMARY KEY, name TEXT UNIQUE, amount INTEGER);
@@ -134,6 +137,47 @@ def test_a_run_that_was_killed_while_it_wrote_its_state_is_finished_by_the_next(
     killed = started(die_on_write, migration, "part", week(2), key)
     assert exit_code(killed) == -signal.SIGKILL
     load_week(migration, 2)
+    assert_run_once(migration, 2)
+
+
+@pytest.mark.parametrize("key", ["catalog", "reports/"])
+def test_a_run_that_was_killed_while_it_remembered_or_reported_is_finished_by_the_next(
+    make_migration: MakeMigration, key: str
+) -> None:
+    """The catalog that definitions load from, and the weekly report: the one before, or whole."""
+    migration = make_migration(PARTS)
+    load_week(migration, 1)
+    whole = started(die_on_report, migration, week(1), "nothing of that name")
+    assert exit_code(whole) == 0
+    (stored,) = [k for k in migration.state.keys("") if key in k]
+    before = migration.state.read_text(stored)
+    change(migration, "CREATE TABLE more (id INTEGER PRIMARY KEY)", *WEEK)
+    killed = started(die_on_report, migration, week(2), key)
+    assert exit_code(killed) == -signal.SIGKILL
+    assert [k for k in migration.state.keys("") if key in k] == [stored]
+    assert migration.state.read_text(stored) == before
+    load_week(migration, 2, tables=["part"])
+    assert exit_code(started(die_on_report, migration, week(2), "nothing of that name")) == 0
+    latest = migration.state.read_text([k for k in migration.state.keys("") if key in k][-1])
+    assert latest is not None
+    assert latest != before
+    assert_equal(migration, "part")
+    assert list((migration.settings.state / "work").iterdir()) == []
+
+
+def test_a_verification_that_was_killed_leaves_no_session_and_no_trace(
+    make_migration: MakeMigration,
+) -> None:
+    """Its snapshot would hold back the server's clean-up for as long as it stands."""
+    migration = make_migration(PARTS)
+    prepare(migration, 2)
+    carry(migration, 2, "part")
+    before = snapshot(migration)
+    assert exit_code(started(die_in_proof, migration, "part")) == -signal.SIGKILL
+    ours = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'migration-assets'"
+    mine = f"{ours} AND datname = current_database()"
+    until(lambda: not target_rows(migration, mine), what="the session ends with its process")
+    assert snapshot(migration) == before
     assert_run_once(migration, 2)
 
 

@@ -265,7 +265,8 @@ def test_many_foreign_rows_are_named_up_to_a_bound(make_migration: MakeMigration
     migration = make_migration(
         "CREATE TABLE many (id INTEGER PRIMARY KEY, v TEXT);"
         "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 300)"
-        " INSERT INTO many SELECT i, 'v' FROM c;"
+        " INSERT INTO many SELECT i, 'v' FROM c;",
+        guard_rows=1000,
     )
     load_week(migration, 1)
     write_on_target(migration, "UPDATE many SET v = 'S3CRET'")

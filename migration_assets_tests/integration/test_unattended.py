@@ -182,3 +182,15 @@ def test_a_command_that_is_ended_leaves_no_step_behind(away: Project, kill: bool
         assert started(instance) is None
         assert instance.event_log_storage.get_concurrency_run_ids() == set()
     assert equal(away, target)
+
+
+def test_the_same_week_run_by_two_commands_at_once_is_carried_once(
+    away: Project, target_url: str
+) -> None:
+    """Cron and a person, say: both end well, and every table moved once."""
+    away.configure(target=target_url)
+    runs = [away.start("run", "--week", str(weeks_ago(1))) for _ in range(2)]
+    assert [run.wait(STOP_SECONDS) for run in runs] == [0, 0]
+    carried = entries(target_url)
+    assert sorted(carried) == [(weeks_ago(1), "orders"), (weeks_ago(1), "tag")]
+    assert equal(away, target_url)

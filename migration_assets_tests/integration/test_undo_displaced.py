@@ -231,3 +231,29 @@ def test_a_column_of_the_target_s_own_is_put_back_with_its_row(
     )
     assert rows == [(2, 99, "x", 198, 7), (50, 5, "y", 10, 7)]
     assert_proved(migration, "stock")
+
+
+@pytest.mark.parametrize("drift", ["", "ALTER TABLE stock ADD COLUMN note TEXT"])
+def test_what_was_put_back_goes_with_the_rollback_and_comes_back_again(
+    make_migration: MakeMigration, drift: str
+) -> None:
+    """Nobody has to say so: it is the rollback that is taken back. Nothing is lost either way."""
+    migration = make_migration(STOCK)
+    load_week(migration, 1)
+    write_on_target(migration, "UPDATE stock SET amount = 99 WHERE id = 2")
+    change(migration, *WEEK, *([drift] if drift else []))
+    load_week(migration, 2, acknowledged=DISPLACE)
+    second = target_rows(migration, ROWS)
+    first = back(migration)
+    assert first.restored == 1
+    again = undo.rollback(migration, "stock", entry=first.entry, run="test")
+    assert again is not None
+    assert again.displaced == 1
+    assert target_rows(migration, ROWS) == second
+    assert exceptions(migration) == []
+    assert displaced(migration) == ["(2,ink,99)"]
+    assert_proved(migration, "stock")
+    assert back(migration).restored == 1
+    assert target_rows(migration, ROWS)[1] == (2, "ink", 99)
+    assert displaced(migration) == []
+    assert_proved(migration, "stock")

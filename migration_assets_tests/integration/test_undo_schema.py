@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from migration_assets import holds, undo
+from migration_assets.errors import TargetError
 from migration_assets.findings import Moved
 from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
@@ -14,8 +15,10 @@ from migration_assets_tests.fixtures_migration import (
     assert_proved,
     change,
     load_week,
+    snapshot,
     target_rows,
     week,
+    write_on_target,
 )
 from migration_assets_tests.integration.test_drift import rebuilt
 from migration_assets_tests.telling import columns, telling
@@ -67,7 +70,7 @@ WIDENED = {"retyped"}
 
 def told(migration: Migration, drift: str) -> Migration:
     """Return the migration with what has to be said of a drift in the settings."""
-    settings = dict(SAID.get(drift, {}))
+    settings: dict[str, Any] = dict(SAID.get(drift, {}))
     if drift in WIDENED:
         settings = {"columns": columns(amount={"type": "text"})}
     return telling(migration, **settings) if settings else migration
@@ -150,3 +153,111 @@ def mapping_at(migration: Migration, entry: int) -> str:
         migration, f"SELECT mapping FROM migration.ledger WHERE entry = {entry}"
     )
     return found
+
+
+KEYED = """
+CREATE TABLE item (id TEXT PRIMARY KEY, name TEXT, amount INTEGER);
+INSERT INTO item VALUES ('00000000-0000-4000-8000-000000000001', 'a', 10),
+    ('00000000-0000-4000-8000-000000000002', 'b', 20);
+"""
+WIDE: dict[str, Any] = {"columns": columns(id={"type": "uuid"})}
+
+
+def narrow_key(make_migration: MakeMigration) -> Migration:
+    """Load a key of UUIDs, then one that is no UUID, and its column as text."""
+    migration = make_migration(KEYED)
+    load_week(telling(migration, **WIDE), 1)
+    change(migration, "INSERT INTO item VALUES ('abc', 'c', 30)", "DELETE FROM item WHERE name='a'")
+    load_week(telling(migration, columns=columns(id={"type": "text"})), 2)
+    return migration
+
+
+def test_a_key_that_was_widened_is_narrowed_again(make_migration: MakeMigration) -> None:
+    """Rows whose keys don't fit the earlier type came later, and go first."""
+    migration = narrow_key(make_migration)
+    moved = back(migration, number=2)
+    assert (moved.inserted, moved.deleted) == (1, 1)
+    assert target_rows(migration, "SELECT id::text, pg_typeof(id)::text FROM item ORDER BY 1") == [
+        ("00000000-0000-4000-8000-000000000001", "uuid"),
+        ("00000000-0000-4000-8000-000000000002", "uuid"),
+    ]
+    assert_proved(migration, "item")
+
+
+def test_a_key_is_not_narrowed_under_columns_of_the_target_s_own(
+    make_migration: MakeMigration,
+) -> None:
+    """Their values might be parted from their rows; the error says what to do."""
+    migration = narrow_key(make_migration)
+    write_on_target(migration, "ALTER TABLE item ADD ours text DEFAULT 'x'")
+    before = snapshot(migration)
+    with pytest.raises(TargetError, match="can't be turned into its new type"):
+        back(migration, number=2)
+    assert snapshot(migration) == before
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "CREATE INDEX theirs ON item (note)",
+        "ALTER TABLE item ADD CONSTRAINT theirs CHECK (note <> 'x')",
+        "CREATE VIEW theirs AS SELECT note FROM item",
+        "ALTER TABLE item ADD theirs text GENERATED ALWAYS AS (note || '!') STORED",
+        "CREATE STATISTICS theirs ON name, note FROM item",
+    ],
+    ids=["index", "check", "view", "generated column", "statistics"],
+)
+def test_a_column_that_came_later_is_not_dropped_under_what_depends_on_it(
+    make_migration: MakeMigration, own: str
+) -> None:
+    """It is named, and nothing is changed."""
+    migration = make_migration(ITEMS)
+    load_week(migration, 1)
+    change(migration, "ALTER TABLE item ADD COLUMN note TEXT")
+    load_week(migration, 2)
+    write_on_target(migration, own)
+    before = snapshot(migration)
+    with pytest.raises(TargetError, match="theirs") as error:
+        back(migration, number=2)
+    assert "drop" in error.value.hint
+    assert snapshot(migration) == before
+
+
+def test_columns_of_the_target_s_own_survive_the_way_back(make_migration: MakeMigration) -> None:
+    """With their values, on the rows that stand in both cuts."""
+    migration = make_migration(ITEMS)
+    load_week(migration, 1)
+    write_on_target(
+        migration, "ALTER TABLE item ADD ours text", "UPDATE item SET ours = 'mine' || id"
+    )
+    change(migration, *ROWS, "ALTER TABLE item ADD COLUMN note TEXT")
+    load_week(migration, 2)
+    back(migration, number=2)
+    assert target_rows(migration, "SELECT id, ours FROM item ORDER BY id") == [
+        (1, "mine1"),
+        (2, "mine2"),
+        (3, None),
+        (4, "mine4"),
+    ]
+    assert_proved(migration, "item")
+
+
+def test_a_column_that_came_and_went_stays_and_says_so(make_migration: MakeMigration) -> None:
+    """No proof covers its values any more, so it isn't dropped either."""
+    migration = make_migration(ITEMS)
+    load_week(migration, 1)
+    change(migration, "ALTER TABLE item ADD COLUMN note TEXT DEFAULT 'n'")
+    load_week(migration, 2)
+    change(migration, "ALTER TABLE item DROP COLUMN note")
+    load_week(migration, 3)
+    moved = back(migration, number=2)
+    assert "column note of the target stays as it is: no mapping writes it" in moved.changes
+    assert target_rows(migration, "SELECT DISTINCT note FROM item WHERE id <> 3") == [("n",)]
+    back(migration, entry=3)
+    assert target_rows(migration, "SELECT DISTINCT note FROM item") == [("n",)]
+    assert_proved(migration, "item")
+    back(migration, entry=moved.entry)
+    assert_proved(migration, "item")
+    back(migration, entry=3)
+    assert target_rows(migration, "SELECT DISTINCT note FROM item") == [("n",)]
+    assert_proved(migration, "item")

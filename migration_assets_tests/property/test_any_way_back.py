@@ -15,7 +15,7 @@ from migration_assets_tests.property.test_any_drift import Life, lives
 from migration_assets_tests.random_schemas import Drift, Rows, Table
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(life=lives(), data=st.data())
 def test_any_week_can_be_taken_back_and_comes_again(
     url: str,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from migration_assets.history import standing
@@ -148,6 +148,11 @@ _steps = st.one_of(
 )
 
 
+@example(
+    keep_weeks=1,
+    known=frozenset("a"),
+    steps=[("carry", "a", 0), ("take", 0), ("take", 0), ("take", 0)],
+)
 @given(
     keep_weeks=st.integers(1, 4),
     known=st.frozensets(_tables),

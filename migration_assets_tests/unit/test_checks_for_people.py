@@ -107,7 +107,12 @@ def test_what_is_equal_is_said_in_one_sentence_each() -> None:
 def test_numbers_are_whole_so_that_they_plot() -> None:
     """Both sides of every comparison; a digest is text, as nobody plots it."""
     count, digest, quarantine = proofs(PROOF)
-    assert count.numbers == {"source_rows": 7412, "target_rows": 7410, "quarantined_rows": 2}
+    assert count.numbers == {
+        "source_rows": 7412,
+        "target_rows": 7410,
+        "quarantined_rows": 2,
+        "exceptions": 0,
+    }
     assert digest.numbers["source_rows_digested"] == digest.numbers["target_rows_digested"] == 7410
     assert digest.texts["source_digest"] == digest.texts["target_digest"] == "000000000000000a"
     assert quarantine.numbers["unfit_rows_in_cut"] == 2
@@ -128,7 +133,7 @@ def test_numbers_are_whole_so_that_they_plot() -> None:
 
 
 def test_a_difference_is_named_with_the_command_that_mends_it() -> None:
-    """The following week replaces what somebody wrote, and keeps it."""
+    """A repair puts the source's rows back; every other way is named."""
     differing = dataclasses.replace(
         PROOF,
         target_rows=7409,
@@ -143,10 +148,8 @@ def test_a_difference_is_named_with_the_command_that_mends_it() -> None:
     for result in (count, digest):
         assert not result.passed
         assert result.lines == ("id=7: missing on the target",)
-        assert result.to_do.endswith(
-            "Command: migration-assets run --week 2026-10-11 --table orders"
-            " --acknowledge foreign_writes"
-        )
+        assert "repair orders --keep-target" in result.to_do
+        assert result.to_do.endswith("Command: migration-assets repair orders")
     assert quarantine.passed
     assert quarantine.lines == ()
 

@@ -14,6 +14,7 @@ from migration_assets.errors import (
     OvertakenError,
     SourceBusyError,
     SourceError,
+    SourceReplacedError,
     StateBusyError,
     TargetUnavailableError,
     TargetUnreachableError,
@@ -62,6 +63,7 @@ def test_only_what_is_busy_or_unavailable_may_go_away_by_itself() -> None:
     assert transient == {
         TransientError,
         SourceBusyError,
+        SourceReplacedError,
         StateBusyError,
         TargetUnavailableError,
         TargetUnreachableError,

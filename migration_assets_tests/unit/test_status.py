@@ -179,3 +179,28 @@ def test_a_move_between_mappings_is_added_to_the_week_it_follows() -> None:
         found, WEEKS[1]
     )
     assert "Schema changes" not in render(found, WEEKS[2])
+
+
+def test_a_week_that_was_taken_back_is_not_green() -> None:
+    """What stands is where the rollback led, with the rows that it left; the reason is the hold."""
+    back = datetime(2026, 10, 30, tzinfo=UTC)
+    moves = [
+        load("orders", week) | {"entry": number, "restores": None, "written_at": back}
+        for number, week in enumerate(WEEKS, 1)
+    ]
+    rollback = load("orders", WEEKS[0]) | {"entry": 4, "restores": 1, "written_at": back}
+    rollback["target_rows"] = 41
+    old = failure("orders", WEEKS[2]) | {"failed_at": datetime(2026, 10, 20, tzinfo=UTC)}
+    found = status(tables=["orders"], weeks=WEEKS, entries=[*moves, rollback], attempts=[old])
+    cells = found.cells["orders"]
+    assert [cell.state for cell in cells.values()] == ["loaded", "rolled back", "rolled back"]
+    assert cells[WEEKS[0]].rows == 41
+    assert found.heads == {"orders": WEEKS[0]}
+    assert not found.proved
+    assert not found.reasons, "it failed before the week was carried, and then taken back"
+    again = load("orders", WEEKS[2]) | {"entry": 5, "restores": None, "written_at": back}
+    entries = [*moves, rollback, again]
+    later = status(tables=["orders"], weeks=WEEKS, entries=entries, attempts=[])
+    states = [cell.state for cell in later.cells["orders"].values()]
+    assert states == ["loaded", "covered", "loaded"]
+    assert later.proved
