@@ -11,12 +11,14 @@ from migration_assets.model import HeadMove
 class WayBack:
     """From where a table stands to where it stood after an earlier entry.
 
-    `taken` are the moves that this takes back, oldest first; `since` all that were made after the
-    earlier entry, whether they stand or not: they are what changed the table's columns.
+    `taken` are the moves that this takes back, oldest first; `away` is the one of them that led
+    away from there, so that what it displaced stood there. `since` are all that were made after
+    the earlier entry, whether they stand or not: they are what changed the table's columns.
     """
 
     head: HeadMove
     to: HeadMove
+    away: HeadMove
     taken: tuple[HeadMove, ...]
     since: tuple[HeadMove, ...]
 
@@ -82,6 +84,7 @@ def way_back(moves: Sequence[HeadMove], to: HeadMove) -> WayBack | None:
     return WayBack(
         head=moves[-1],
         to=to,
+        away=away,
         taken=tuple(sorted(taken, key=lambda move: move.entry)),
         since=tuple(move for move in moves if move.entry > to.entry),
     )

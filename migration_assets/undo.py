@@ -142,7 +142,7 @@ def _prepared(
             show_keys=migration.settings.show_keys,
             restoring=Restoring(
                 to=route.way.to,
-                taken=route.way.taken,
+                away=route.way.away,
                 by=by,
                 leaves_rows=passes(acknowledged, DISPLACED_ROWS),
             ),
@@ -195,7 +195,7 @@ def _previewed(migration: Migration, asked: Asked) -> Preview | None:
             to=route.way.to,
             taken=route.way.taken,
             changes=route.remapping.changes if route.remapping else (),
-            displaced=displaced.count(connection, route.way.taken),
+            displaced=displaced.count(connection, route.way.away),
         )
         newer = head_cut(migration, route.head)
         found = _with_foreign_rows(migration, connection, route, newer, found)

@@ -48,7 +48,7 @@ def _preview_lines(preview: Preview, *, show_keys: bool) -> Iterator[str]:
         )
     yield from (f"schema: {change}" for change in preview.changes)
     if preview.displaced:
-        yield f"displaced rows of these moves: {preview.displaced} are put back"
+        yield f"rows of others that the first move displaced: {preview.displaced} are put back"
     if preview.foreign_rows:
         yield (
             f"{preview.foreign_rows} rows were changed on the target since: they stop the rollback;"

@@ -46,25 +46,24 @@ class _Batch:
     count: int
 
 
-def count(connection: Connection, moves: Sequence[HeadMove]) -> int:
-    """Return how many rows these moves displaced that were not put back."""
+def count(connection: Connection, move: HeadMove) -> int:
+    """Return how many rows a move displaced that were not put back."""
     row = connection.execute(
-        "SELECT count(*) FROM migration.displaced WHERE move = ANY (%s)",
-        ([move.move for move in moves],),
+        "SELECT count(*) FROM migration.displaced WHERE move = %s", (move.move,)
     ).fetchone()
     return cast("int", row[0]) if row else 0
 
 
 def put_back(
-    connection: Connection, mapping: TableMapping, moves: Sequence[HeadMove], kept: Collection[int]
+    connection: Connection, mapping: TableMapping, move: HeadMove, kept: Collection[int]
 ) -> PutBack:
-    """Put back what these moves displaced, oldest move first; the first row of a key is put back.
+    """Put back what a move displaced.
 
     `kept` are key hashes of rows that are to stay as they are. Returns the rows that differ from
     the cut since, which stood on the target before.
     """
     done = PutBack()
-    for batch in _batches(connection, moves):
+    for batch in _batches(connection, move):
         problem, found = _put_back(connection, mapping, batch, {*kept, *_key_hashes(done.rows)})
         done = replace(
             done,
@@ -79,19 +78,19 @@ def _key_hashes(rows: Sequence[DifferingRow]) -> set[int]:
     return {row.key_hash for row in rows}
 
 
-def _batches(connection: Connection, moves: Sequence[HeadMove]) -> list[_Batch]:
+def _batches(connection: Connection, move: HeadMove) -> list[_Batch]:
     found = connection.execute(
-        "SELECT move, column_names, count(*) FROM migration.displaced WHERE move = ANY (%s)"
-        " GROUP BY 1, 2 ORDER BY array_position(%s, move), column_names",
-        ([move.move for move in moves],) * 2,
+        "SELECT move, column_names, count(*) FROM migration.displaced WHERE move = %s"
+        " GROUP BY 1, 2 ORDER BY column_names",
+        (move.move,),
     ).fetchall()
     return [
         _Batch(
-            move=str(move),
+            move=str(name),
             columns=None if names is None else tuple(cast("list[str]", names)),
             count=cast("int", number),
         )
-        for move, names, number in found
+        for name, names, number in found
     ]
 
 

@@ -241,7 +241,7 @@ def _put_displaced_back(
     """
     mapping = step.mapping
     kept = {row.key_hash for row in proof.accepted}
-    done = displaced_rows.put_back(connection, mapping, restoring.taken, kept)
+    done = displaced_rows.put_back(connection, mapping, restoring.away, kept)
     if done.left and not restoring.leaves_rows:
         displaced_rows.refuse_left(done.left, step.where)
     exceptions.accept(

@@ -1,6 +1,5 @@
 """What a move does more where it takes earlier moves back: the table is put on hold with it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from migration_assets.model import Head, HeadMove, TableMapping
@@ -10,13 +9,15 @@ from migration_assets.target.connection import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restoring:
-    """Where a rollback leads, which moves it takes back, oldest first, and who says so.
+    """Where a rollback leads, which move had led away from there, and who says so.
 
+    What that move displaced stood there, and is put back. What later ones displaced was written
+    afterwards, and stays in `migration.displaced`.
     With `leaves_rows`, displaced rows that don't fit the table any more stay where they are.
     """
 
     to: HeadMove
-    taken: Sequence[HeadMove]
+    away: HeadMove
     by: str
     leaves_rows: bool = False
 

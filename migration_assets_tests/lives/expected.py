@@ -184,7 +184,7 @@ class Table:
         self.moves.append(Move(entry=entry, kind=kind, head=head, path=path, displaced=displaced))
         if forecast.kind == "rollback":
             self.held = True
-            self._put_back(forecast.taken)
+            self._put_back(forecast.away)
         self.stored = Rows(self.target)
 
     def _displaced(self, forecast: "Forecast") -> Rows:
@@ -199,13 +199,13 @@ class Table:
         """Return the exceptions that hold after a move that wrote what changed."""
         return [] if self.head is None else self.holding(self.head)
 
-    def _put_back(self, taken: Iterable[int]) -> None:
-        """Put back what moves displaced: exceptions from then on, the first of each key."""
+    def _put_back(self, away: int | None) -> None:
+        """Put back what a move displaced: exceptions from then on, the first of each key."""
         assert self.head is not None
         content = self.head.content
         taboo = {self.identity(k.source or k.target or (), content) for k in self.kept}
         for move in self.moves:
-            if move.entry not in taken:
+            if move.entry != away:
                 continue
             there = self.grouped(self.target, content)
             for row in list(move.displaced.elements()):
@@ -224,14 +224,14 @@ class Table:
 class Forecast:
     """What a move must do: stop for one of `stops`, or may for one of `doubts`, else `go`.
 
-    `path` are the entries that stand after a rollback, `taken` those that it takes back. `whole`
-    says that the table is written whole, over everything that stands there.
+    `path` are the entries that stand after a rollback, `away` the one that led away from there.
+    `whole` says that the table is written whole, over everything that stands there.
     """
 
     go: Head | None = None
     kind: str = "load"
     path: tuple[int, ...] | None = None
-    taken: frozenset[int] = frozenset()
+    away: int | None = None
     nothing: bool = False
     whole: bool = False
     covered: bool = False
@@ -407,16 +407,13 @@ def back_to(table: Table, *, week: date | None, entry: int | None) -> Forecast:
     to = moves[earlier[-1]]
     if to.path == now:
         return Forecast(nothing=True)
-    return Forecast(
-        go=to.head, kind="rollback", path=to.path, taken=_taken(table.moves, now, to.path)
-    )
+    return Forecast(go=to.head, kind="rollback", path=to.path, away=_away(table.moves, to.path))
 
 
-def _taken(moves: list[Move], now: tuple[int, ...], then: tuple[int, ...]) -> frozenset[int]:
-    """Return the entries that are taken back: also a rollback that led away from there."""
+def _away(moves: list[Move], then: tuple[int, ...]) -> int:
+    """Return the entry that led away from there, the last time that the table stood there."""
     at = max(move.entry for move in moves if move.path == then)
-    away = next(move for move in moves if move.entry > at)
-    return frozenset({*now} - {*then} | ({away.entry} if away.kind == "rollback" else set()))
+    return next(move.entry for move in moves if move.entry > at)
 
 
 def rollback(
@@ -433,7 +430,7 @@ def rollback(
     if _may_widen(found.go) and not whole:
         doubts |= stops & {QUARANTINE}
         stops -= {QUARANTINE}
-    if any(move.displaced for move in table.moves if move.entry in found.taken):
+    if any(move.displaced for move in table.moves if move.entry == found.away):
         doubts.add(DISPLACED)
     return replace(found, whole=whole, stops=frozenset(stops), doubts=frozenset(doubts))
 
