@@ -266,7 +266,7 @@ def test_what_fails_after_the_commit_does_not_undo_it(pipeline: Pipeline) -> Non
 
 def test_a_covered_week_whose_table_is_locked_is_tried_again(pipeline: Pipeline) -> None:
     """Nothing was moved, so nothing is lost by it; a lock that stays turns every check red."""
-    pipeline.configure(lock_timeout=0.1)
+    pipeline.configure(lock_timeout=0.1, retry_patience=0)
     with psycopg.connect(pipeline.target) as other:
         other.execute("LOCK TABLE public.orders IN ACCESS EXCLUSIVE MODE")
         outcome = pipeline.run_target(1, "orders")
