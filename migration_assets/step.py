@@ -42,8 +42,11 @@ from migration_assets.target.connection import (
     translated,
 )
 from migration_assets.target.exceptions import KEPT_ROWS
-from migration_assets.target.move import Step, lock_table, move, passes
+from migration_assets.target.guarding import passes
+from migration_assets.target.lock import lock_table
+from migration_assets.target.move import move
 from migration_assets.target.remap import Remapping
+from migration_assets.target.step import Step
 from migration_assets.verify.digest import RowHasher
 from migration_assets.verify.expect import expect
 from migration_assets.verify.prove import stored_proof

@@ -30,9 +30,11 @@ from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.target.displaced import DISPLACED_ROWS
 from migration_assets.target.exceptions import KEPT_ROWS
-from migration_assets.target.move import Step, move, passes
+from migration_assets.target.guarding import passes
+from migration_assets.target.move import move
 from migration_assets.target.remap import Remapping
 from migration_assets.target.restoring import Restoring
+from migration_assets.target.step import Step
 from migration_assets.verify.accepted import adjust
 from migration_assets.verify.differing import Differing
 from migration_assets.verify.expect import expect
