@@ -33,11 +33,11 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
+from migration_assets.sessions import ROUNDS, alone, overtaken, reading, session
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.reader import table_in
-from migration_assets.step import ROUNDS, alone, overtaken, reading, session
 from migration_assets.target import ddl, exceptions, ledger
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.target.move import move

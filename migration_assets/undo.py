@@ -20,11 +20,12 @@ from migration_assets.history import Turned, turned
 from migration_assets.holds import who_says_so
 from migration_assets.migration import Migration, persistent
 from migration_assets.model import AcceptedRow, Change, Cut, Delta, Head, Op, Scope
+from migration_assets.preparing import head_hashes
+from migration_assets.sessions import ROUNDS, alone, overtaken, reading, session
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.counting import count_between
 from migration_assets.source.reader import encoding_in, table_in
-from migration_assets.step import ROUNDS, alone, head_hashes, overtaken, reading, session
 from migration_assets.target import ddl, displaced, exceptions, ledger
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import Connection, connect, transaction, translated
