@@ -19,6 +19,7 @@ from migration_assets.model import Cut, Delta, Head, TableMapping
 from migration_assets.preparing import evolution_of, prepare
 from migration_assets.sessions import ROUNDS, alone, overtaken, session
 from migration_assets.source import cut as cuts
+from migration_assets.source import taking
 from migration_assets.source.reader import table_in
 from migration_assets.target import ddl, exceptions, ledger, write_guard
 from migration_assets.target.connection import Connection, connect, require_writer, translated
@@ -28,10 +29,10 @@ from migration_assets.target.step import Step
 from migration_assets.verify.prove import stored_proof
 
 
-def take_cut(migration: Migration, week: date, progress: cuts.Progress | None = None) -> Cut:
+def take_cut(migration: Migration, week: date, progress: taking.Progress | None = None) -> Cut:
     """Return the cut that stands for a week, taking it where none does yet."""
     settings = migration.settings
-    return cuts.take(
+    return taking.take(
         migration.state,
         migration.source,
         Path(settings.source),
