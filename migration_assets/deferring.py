@@ -7,12 +7,12 @@ from datetime import date
 from migration_assets.errors import MigrationError
 from migration_assets.mapping.objects import NOT_MADE, without
 from migration_assets.mapping.views import translate_views
-from migration_assets.migration import persistent
+from migration_assets.migration import Migration, persistent
 from migration_assets.model import DeferredObject, SourceTable, TableMapping
 from migration_assets.report.plan import Plan, PlannedObject, TablePlan
 from migration_assets.report.weekly import TAKEN
 from migration_assets.source.reader import catalog_in
-from migration_assets.step import Migration, cut_for
+from migration_assets.step import cut_for
 from migration_assets.target import ddl, ledger
 from migration_assets.target.connection import Target, connect, transaction, translated
 from migration_assets.target.trial import Tried, try_out

@@ -29,7 +29,7 @@ from migration_assets.state import State
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.displaced import DISPLACED_ROWS
 from migration_assets.target.exceptions import KEPT_ROWS
-from migration_assets.target.move import passes
+from migration_assets.target.guarding import passes
 
 QUARANTINE_LIMIT = "quarantine_limit"
 MASS_CHANGE = "mass_change"

@@ -11,12 +11,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from migration_assets.errors import SettingsError
-from migration_assets.migration import persistent
+from migration_assets.migration import Migration, persistent
 from migration_assets.model import Hold
-from migration_assets.step import Migration
 from migration_assets.target import ledger
 from migration_assets.target.connection import Connection, connect, require_writer, translated
-from migration_assets.target.move import lock_table
+from migration_assets.target.lock import lock_table
 
 
 @persistent

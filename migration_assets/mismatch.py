@@ -12,9 +12,9 @@ from datetime import date
 from migration_assets import step
 from migration_assets.errors import ForeignWriteError, RollbackError
 from migration_assets.findings import Moved, Outcome, Verified
+from migration_assets.migration import Migration
 from migration_assets.repair import repair
 from migration_assets.standing import verify
-from migration_assets.step import Migration
 from migration_assets.target import ledger
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import connect, translated

@@ -44,6 +44,7 @@ from migration_assets.report.plan import (
 )
 from migration_assets.settings import Settings
 from migration_assets.source import cut as cuts
+from migration_assets.source import taking
 from migration_assets.source.catalog import cached, read_catalog, select
 from migration_assets.source.connection import open_cut
 from migration_assets.source.declared import not_carried
@@ -142,7 +143,7 @@ def _copied(settings: Settings) -> Generator[Cut]:
     """Lend a copy of the source, taken as a cut is, outside the state folder."""
     with tempfile.TemporaryDirectory(prefix="migration-plan-") as folder:
         _require_room(settings.source, Path(folder))
-        yield cuts.take(
+        yield taking.take(
             LocalState(Path(folder)),
             settings.source_name,
             settings.source,

@@ -33,15 +33,16 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
+from migration_assets.sessions import ROUNDS, alone, overtaken, reading, session
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.reader import table_in
-from migration_assets.step import ROUNDS, alone, overtaken, reading, session
 from migration_assets.target import ddl, exceptions, ledger
 from migration_assets.target.connection import Connection, connect, transaction, translated
-from migration_assets.target.move import Step, move
+from migration_assets.target.move import move
 from migration_assets.target.repairing import Keeping, Repairing, refuse_lost_columns
+from migration_assets.target.step import Step
 from migration_assets.verify.accepted import adjust
 from migration_assets.verify.differing import Differing, Lacking, describe
 from migration_assets.verify.expect import expect

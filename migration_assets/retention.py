@@ -15,13 +15,14 @@ from migration_assets.errors import StateBusyError, StateError
 from migration_assets.findings import Pruned
 from migration_assets.history import standing
 from migration_assets.mapping.names import asset_name
+from migration_assets.migration import Migration
 from migration_assets.model import Cut, HeadMove
+from migration_assets.sessions import reading_lock
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta_files
 from migration_assets.source.catalog import cached, select
 from migration_assets.source.reader import catalog_in
 from migration_assets.state import remove_file
-from migration_assets.step import Migration, reading_lock
 from migration_assets.target import ledger
 from migration_assets.target.connection import Connection, connect, translated
 

@@ -27,7 +27,7 @@ from migration_assets.findings import (
     Violation,
 )
 from migration_assets.mapping.evolution import Evolution
-from migration_assets.migration import persistent
+from migration_assets.migration import Migration, persistent
 from migration_assets.model import (
     AcceptedRow,
     Cut,
@@ -40,11 +40,12 @@ from migration_assets.model import (
 from migration_assets.report.answers import TableProof
 from migration_assets.report.checks import exception_lines
 from migration_assets.report.status import Status, status
+from migration_assets.sessions import ROUNDS, overtaken
 from migration_assets.source import cut as cuts
 from migration_assets.source.catalog import matches, select
 from migration_assets.source.reader import catalog_in, table_in
 from migration_assets.source.violations import violating_rows
-from migration_assets.step import ROUNDS, Migration, cut_for, overtaken
+from migration_assets.step import cut_for
 from migration_assets.target import exceptions, ledger, quarantine
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.verify.expect import expect

@@ -20,19 +20,22 @@ from migration_assets.history import Turned, turned
 from migration_assets.holds import who_says_so
 from migration_assets.migration import Migration, persistent
 from migration_assets.model import AcceptedRow, Change, Cut, Delta, Head, Op, Scope
+from migration_assets.preparing import head_hashes
+from migration_assets.sessions import ROUNDS, alone, overtaken, reading, session
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
 from migration_assets.source.counting import count_between
 from migration_assets.source.reader import encoding_in, table_in
-from migration_assets.step import ROUNDS, alone, head_hashes, overtaken, reading, session
 from migration_assets.target import ddl, displaced, exceptions, ledger
 from migration_assets.target.apply import FOREIGN_WRITES
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.target.displaced import DISPLACED_ROWS
 from migration_assets.target.exceptions import KEPT_ROWS
-from migration_assets.target.move import Step, move, passes
+from migration_assets.target.guarding import passes
+from migration_assets.target.move import move
 from migration_assets.target.remap import Remapping
 from migration_assets.target.restoring import Restoring
+from migration_assets.target.step import Step
 from migration_assets.verify.accepted import adjust
 from migration_assets.verify.differing import Differing
 from migration_assets.verify.expect import expect

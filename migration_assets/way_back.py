@@ -6,9 +6,9 @@ from typing import LiteralString
 
 from migration_assets.errors import RollbackError, StateError
 from migration_assets.history import WayBack, before_entry, before_week, way_back
+from migration_assets.migration import Migration
 from migration_assets.model import Cut, Head, HeadMove, TableMapping
 from migration_assets.source import cut as cuts
-from migration_assets.step import Migration
 from migration_assets.target import ledger
 from migration_assets.target.backwards import backwards
 from migration_assets.target.connection import Connection, transaction

@@ -14,7 +14,7 @@ import pytest
 from psycopg import conninfo
 
 from migration_assets import repeats
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets.target import embedded
 from migration_assets.target.embedded import EmbeddedServer
 from migration_assets.target.embedded_programs import Programs, find_programs, system_account

@@ -15,11 +15,11 @@ from migration_assets import standing, step
 from migration_assets.defs.resources import state_of
 from migration_assets.errors import MigrationError, TargetError
 from migration_assets.findings import Moved
+from migration_assets.migration import Migration
 from migration_assets.model import Cut, TableMapping
 from migration_assets.settings import Settings
 from migration_assets.source.catalog import read_catalog
 from migration_assets.source.connection import open_cut
-from migration_assets.step import Migration
 from migration_assets.target.connection import target_of
 from migration_assets_tests import independent
 

@@ -26,10 +26,10 @@ from migration_assets import standing, step, undo
 from migration_assets.cutover.execute import execute
 from migration_assets.defs.report import make_report
 from migration_assets.errors import MigrationError
+from migration_assets.migration import Migration
 from migration_assets.source.catalog import remember
 from migration_assets.source.reader import catalog_in
 from migration_assets.state import LocalState
-from migration_assets.step import Migration
 
 CONTEXT = mp.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])

@@ -14,7 +14,7 @@ from enum import Enum
 
 from psycopg import conninfo
 
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 
 _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"  # Query, 11 bytes: protocol-message-formats.html
 _SET_UP = b"SET search_path"  # how each of our sessions begins

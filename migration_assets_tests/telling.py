@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from migration_assets.migration import Migration
 from migration_assets.settings import Settings
-from migration_assets.step import Migration
 
 
 def telling(migration: Migration, table: str = "item", **said: object) -> Migration:

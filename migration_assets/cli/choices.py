@@ -9,7 +9,7 @@ from pathlib import Path
 from migration_assets.errors import SettingsError
 from migration_assets.guards import GUARDS
 from migration_assets.settings import Settings, load
-from migration_assets.target.move import EVERY_GUARD
+from migration_assets.target.guarding import EVERY_GUARD
 from migration_assets.weeks import Weeks
 
 

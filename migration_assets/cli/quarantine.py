@@ -8,8 +8,8 @@ from migration_assets.cli.output import FAILED, AsJson, Guards, answering
 from migration_assets.errors import MigrationError, SettingsError, TransientError
 
 if TYPE_CHECKING:
+    from migration_assets.migration import Migration
     from migration_assets.report.answers import Replayed
-    from migration_assets.step import Migration
 
 _RUN = "quarantine replay"  # what the ledger names as the run of such a move
 

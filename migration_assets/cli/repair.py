@@ -11,8 +11,8 @@ from migration_assets.errors import MigrationError, SettingsError, TransientErro
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from migration_assets.migration import Migration
     from migration_assets.report.answers import Repaired
-    from migration_assets.step import Migration
 
 _RUN = "repair"  # what the ledger names as the run of such a move
 

@@ -11,9 +11,9 @@ from migration_assets.cli.output import FAILED, AsJson, Guards, Tables, answerin
 from migration_assets.errors import MigrationError, SettingsError, TransientError
 
 if TYPE_CHECKING:
+    from migration_assets.migration import Migration
     from migration_assets.report.answers import TakenBack
     from migration_assets.settings import Settings
-    from migration_assets.step import Migration
 
 
 def rollback(

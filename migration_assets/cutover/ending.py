@@ -21,7 +21,7 @@ from migration_assets.source.reader import catalog_in
 from migration_assets.target import constraints, ddl, ledger, scratch
 from migration_assets.target.connection import Connection, connect, transaction, translated
 from migration_assets.target.identity import restart_identity
-from migration_assets.target.move import lock_table
+from migration_assets.target.lock import lock_table
 from migration_assets.verify.prove import target_digest
 
 

@@ -18,6 +18,7 @@ from migration_assets.mapping.evolution import Evolution
 from migration_assets.migration import Migration
 from migration_assets.model import AcceptedRow, Catalog, Cut, Head, Hold, SourceTable, TableMapping
 from migration_assets.source import cut as cuts
+from migration_assets.source import taking
 from migration_assets.source.catalog import matches, select
 from migration_assets.source.reader import catalog_in
 from migration_assets.state import LocalState
@@ -95,7 +96,7 @@ def copied(migration: Migration, folder: Path, label: date) -> Cut:
     """Copy the source as a cut is taken, into a folder that isn't the state's."""
     settings = migration.settings
     apart = LocalState(folder / "look", patience=settings.lock_timeout)
-    return cuts.take(
+    return taking.take(
         apart, migration.source, settings.source, label, timeout=settings.source_timeout
     )
 

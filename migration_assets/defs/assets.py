@@ -14,11 +14,13 @@ from migration_assets.errors import (
     TransientError,
     bug,
 )
+from migration_assets.migration import Migration
+from migration_assets.sessions import reading
 from migration_assets.source.catalog import read_catalog, remember, select
 from migration_assets.source.connection import open_cut
 from migration_assets.source.older_copy import signs
 from migration_assets.standing import schema_drift
-from migration_assets.step import Migration, bootstrap, reading, take_cut
+from migration_assets.step import bootstrap, take_cut
 
 SOURCE_CUT = dg.AssetKey("source_cut")
 AURORA_SCHEMA = dg.AssetKey("aurora_schema")

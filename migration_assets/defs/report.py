@@ -19,11 +19,11 @@ from migration_assets.defs.selection import PARTITION_TAG
 from migration_assets.defs.tables import aurora_key
 from migration_assets.errors import MigrationError
 from migration_assets.findings import Pruned
+from migration_assets.migration import Migration
 from migration_assets.report.weekly import removed, render
 from migration_assets.retention import prune
 from migration_assets.settings import Settings, load
 from migration_assets.standing import standing
-from migration_assets.step import Migration
 
 _log = logging.getLogger(__name__)
 MIGRATION_REPORT = dg.AssetKey("migration_report")

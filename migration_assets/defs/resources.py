@@ -7,9 +7,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from migration_assets.migration import Migration
 from migration_assets.settings import Settings, load
 from migration_assets.state import LocalState
-from migration_assets.step import Migration
 from migration_assets.target import embedded
 from migration_assets.target.connection import target_of
 

@@ -19,8 +19,8 @@ from migration_assets.defs.tables import aurora_key
 from migration_assets.defs.taken_back import note_taken_back
 from migration_assets.errors import MigrationError, SettingsError
 from migration_assets.findings import Moved
+from migration_assets.migration import Migration
 from migration_assets.settings import load
-from migration_assets.step import Migration
 from migration_assets.undo import rollback, table_of
 
 ROLLBACK_JOB = "rollback"

@@ -8,10 +8,10 @@ from migration_assets.defs.assets import AURORA_SCHEMA, SOURCE_CUT
 from migration_assets.defs.resources import open_migration
 from migration_assets.defs.tables import aurora_key, delta_key
 from migration_assets.errors import MigrationError
+from migration_assets.migration import Migration
 from migration_assets.model import Hold
 from migration_assets.settings import Settings
 from migration_assets.standing import holds
-from migration_assets.step import Migration
 
 PARTITION_TAG = "dagster/partition"
 _PATIENCE = 2.0  # seconds that a question may wait for the target; a run has its own patience

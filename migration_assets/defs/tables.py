@@ -33,6 +33,7 @@ from migration_assets.defs.taken_back import note_taken_back
 from migration_assets.errors import MigrationError, StateError, TransientError, bug
 from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.names import allocate, asset_name
+from migration_assets.migration import Migration
 from migration_assets.mismatch import carry, settle
 from migration_assets.model import (
     Catalog,
@@ -58,7 +59,7 @@ from migration_assets.report.checks import (
 )
 from migration_assets.settings import Settings
 from migration_assets.standing import inspect, verify
-from migration_assets.step import Migration, make_delta
+from migration_assets.step import make_delta
 from migration_assets.target.connection import database_of
 
 ACKNOWLEDGE_TAG = "migration/acknowledge"  # comma-separated guards that one run may pass

@@ -16,6 +16,7 @@ from dagster._core.storage.asset_check_execution_record import (
 
 from migration_assets.defs import checks
 from migration_assets.errors import HoldError
+from migration_assets.migration import Migration
 from migration_assets.report.checks import (
     CONTENT_DIGEST,
     STORED,
@@ -25,7 +26,6 @@ from migration_assets.report.checks import (
     of_proof,
     of_taken_back,
 )
-from migration_assets.step import Migration
 from migration_assets.undo import Standing, standing_of
 
 _EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}

@@ -6,15 +6,25 @@ once for the files and once for what is counted or made again beside them, but n
 twentieth of the copy. Before the first week, half of the copy: then every row is a change.
 """
 
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from migration_assets.errors import StateError
 from migration_assets.source import delta_files
-from migration_assets.state import State
+from migration_assets.state import State, no_room
 
 _FIRST = 0.5  # of the copy: all rows, as Parquet
 _LEAST = 0.05  # of the copy
+# What SQLite answers where a write fails; a limit on file size is an I/O error to it
+_NOT_WRITTEN = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,3 +87,14 @@ def require_room(state: State, source: str, path: Path) -> None:
             hint="free space where the state folder lies, move `state` to a larger disk, or let"
             " cuts and deltas go earlier with a smaller `keep_weeks`",
         )
+
+
+@contextmanager
+def room_for(partial: Path) -> Generator[None]:
+    """Tell what the copy's disk refuses from what is wrong with the source, never written to."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode in _NOT_WRITTEN:
+            raise no_room(partial, error.sqlite_errorname) from error
+        raise

@@ -6,6 +6,7 @@ import pytest
 
 from migration_assets.defs.resources import open_migration
 from migration_assets.defs.tables import aurora_key
+from migration_assets.migration import Migration
 from migration_assets.repair import repair
 from migration_assets.report.checks import (
     CHECKS,
@@ -20,7 +21,7 @@ from migration_assets.report.checks import (
     SCHEMA,
     STORED,
 )
-from migration_assets.step import Migration, take_cut
+from migration_assets.step import take_cut
 from migration_assets_tests.defs.conftest import MakePipeline, Pipeline, week
 
 TABLES = """

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from migration_assets import step
+from migration_assets import preparing
 from migration_assets.defs.tables import aurora_key
 from migration_assets.report.checks import CHECKS, CONTENT_DIGEST, QUARANTINE, ROW_COUNT
 from migration_assets.target.embedded import EmbeddedServer, ensure_database
@@ -498,12 +498,12 @@ def test_dagster_keeps_the_place_of_a_bug_and_not_its_text(
         raise ValueError(message)
 
     pipeline = make_pipeline("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")
-    monkeypatch.setattr(step, "expect", fails)
+    monkeypatch.setattr(preparing, "expect", fails)
     run = pipeline.run(1)
     assert not run.success
     recorded = "\n".join(e.to_json() for e in pipeline.instance.all_logs(run.run_id))
     assert "an error of migration-assets itself (ValueError)" in recorded
-    assert "step.py:" in recorded
+    assert "preparing.py:" in recorded
     assert "M4RK" not in recorded
 
 

@@ -15,9 +15,9 @@ import pytest
 from migration_assets import step
 from migration_assets.errors import MigrationError, SourceBusyError, SourceError, StateError
 from migration_assets.findings import Moved
+from migration_assets.migration import Migration
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta_files
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_equal,

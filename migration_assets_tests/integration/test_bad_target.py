@@ -25,7 +25,7 @@ from migration_assets.errors import (
     TransientError,
     UnsupportedError,
 )
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets.target import embedded
 from migration_assets.target.embedded import EmbeddedServer
 from migration_assets_tests.fixtures_migration import (

@@ -24,7 +24,7 @@ from migration_assets.target.embedded import (
     running,
     start,
 )
-from migration_assets.target.move import EVERY_GUARD
+from migration_assets.target.guarding import EVERY_GUARD
 from migration_assets_tests import command, independent
 from migration_assets_tests.fixtures_postgres import new_folder
 

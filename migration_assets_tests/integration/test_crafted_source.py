@@ -10,9 +10,10 @@ import pytest
 
 from migration_assets import planning, standing
 from migration_assets.errors import MigrationError, SourceError
+from migration_assets.migration import Migration
 from migration_assets.source import conditions, scratch
 from migration_assets.source.connection import guarded, open_cut, open_source
-from migration_assets.step import Migration, take_cut
+from migration_assets.step import take_cut
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_equal,

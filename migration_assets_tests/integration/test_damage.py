@@ -10,11 +10,11 @@ from migration_assets import manifests, step
 from migration_assets.defs.known import tables_of
 from migration_assets.errors import StateError
 from migration_assets.findings import Outcome
+from migration_assets.migration import Migration
 from migration_assets.model import Delta
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta_files
 from migration_assets.source.catalog import cached
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_equal,

@@ -11,7 +11,7 @@ from psycopg import conninfo
 from migration_assets import step
 from migration_assets.errors import StateError, TargetError
 from migration_assets.findings import Outcome
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets.target.embedded_programs import system_account
 from migration_assets_tests.debian_postgres import give
 from migration_assets_tests.fixtures_faults import Server, Tally, patient

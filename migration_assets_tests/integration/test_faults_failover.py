@@ -13,7 +13,7 @@ from psycopg import conninfo
 from migration_assets import standing, step
 from migration_assets.errors import TargetUnsteadyError
 from migration_assets.findings import Outcome
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets.target import embedded
 from migration_assets_tests.fixtures_faults import Tally, patient
 from migration_assets_tests.fixtures_migration import (

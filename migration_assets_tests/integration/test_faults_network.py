@@ -9,7 +9,7 @@ import pytest
 from migration_assets import holds, standing, step
 from migration_assets.errors import TargetUnavailableError, TargetUnreachableError
 from migration_assets.findings import Outcome
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets.target.connection import connect
 from migration_assets_tests.fixtures_faults import Tally, patient
 from migration_assets_tests.fixtures_migration import (

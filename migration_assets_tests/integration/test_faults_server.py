@@ -7,7 +7,7 @@ import pytest
 
 from migration_assets import standing, step
 from migration_assets.findings import Outcome
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets.target import staging
 from migration_assets_tests.fixtures_faults import Server, Tally, patient
 from migration_assets_tests.fixtures_migration import (

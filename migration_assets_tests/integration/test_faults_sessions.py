@@ -10,7 +10,7 @@ import pytest
 from migration_assets import step
 from migration_assets.errors import TargetError, TargetUnavailableError, TargetUnsteadyError
 from migration_assets.findings import Outcome
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets.target.connection import connect
 from migration_assets.target.sqlstate import is_transient
 from migration_assets_tests.fixtures_faults import Tally, patient

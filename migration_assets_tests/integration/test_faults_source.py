@@ -10,7 +10,7 @@ import pytest
 
 from migration_assets import step
 from migration_assets.errors import SourceReplacedError
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_faults import Tally, patient
 from migration_assets_tests.fixtures_migration import MakeMigration, load_week, target_rows, week
 from migration_assets_tests.processes import ACCOUNTS, started, write_forever

@@ -4,7 +4,7 @@ import pytest
 
 from migration_assets import standing
 from migration_assets.findings import ForeignKeyCheck
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     change,

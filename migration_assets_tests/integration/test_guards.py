@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from migration_assets.errors import GuardError, MigrationError
+from migration_assets.migration import Migration
 from migration_assets.source import delta_files
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_equal,

@@ -7,7 +7,7 @@ from migration_assets import standing, step
 from migration_assets.errors import HoldError, SettingsError
 from migration_assets.findings import Outcome
 from migration_assets.holds import hold, release
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets.target import ledger
 from migration_assets.target.connection import connect
 from migration_assets_tests.fixtures_migration import (

@@ -3,7 +3,7 @@
 import pytest
 from psycopg import sql
 
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     load_week,

@@ -6,8 +6,8 @@ from contextlib import closing
 import pytest
 
 from migration_assets.findings import Outcome
+from migration_assets.migration import Migration
 from migration_assets.source import reader
-from migration_assets.step import Migration
 from migration_assets_tests import many
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,

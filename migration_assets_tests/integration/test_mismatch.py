@@ -5,7 +5,8 @@ import pytest
 from migration_assets import mismatch, standing
 from migration_assets.errors import ForeignWriteError, HoldError
 from migration_assets.findings import Outcome
-from migration_assets.step import Migration, take_cut
+from migration_assets.migration import Migration
+from migration_assets.step import take_cut
 from migration_assets.target.connection import connect
 from migration_assets.verify.prove import target_digest
 from migration_assets_tests.fixtures_migration import (

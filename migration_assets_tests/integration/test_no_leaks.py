@@ -20,9 +20,9 @@ import pytest
 import yaml
 from psycopg import conninfo
 
-from migration_assets import standing, step
+from migration_assets import preparing, standing
 from migration_assets.errors import MigrationError, TargetUnavailableError
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests import command
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
@@ -350,7 +350,7 @@ def test_an_error_of_our_own_is_told_by_class_and_place(
     right = {"APP_TARGET": site.target.format(PASSWORD)}
     assert site.type_in("run", "--week", FIRST, **right) == 0
     monkeypatch.setattr(standing, "prove", fails)
-    monkeypatch.setattr(step, "expect", fails)
+    monkeypatch.setattr(preparing, "expect", fails)
     site.change(row(3))
     assert site.type_in("verify", **right) == 1
     assert site.type_in("verify", "--json", **right) == 1

@@ -11,10 +11,10 @@ import pytest
 from migration_assets import planning
 from migration_assets.errors import GuardError, SettingsError
 from migration_assets.mapping.document import loads
+from migration_assets.migration import Migration
 from migration_assets.model import Policy, TableMapping
 from migration_assets.report.plan import REFUSED
 from migration_assets.settings import load
-from migration_assets.step import Migration
 from migration_assets.target.connection import target_of
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,

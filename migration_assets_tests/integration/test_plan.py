@@ -14,11 +14,11 @@ from rich.console import Console
 
 from migration_assets import planning, step
 from migration_assets.errors import GuardError, SettingsError, SourceError, StateError
+from migration_assets.migration import Migration
 from migration_assets.report.plan import NEW, REFUSED, SEALED, Plan, TablePlan
 from migration_assets.report.plan_text import ddl_text, print_plan
 from migration_assets.source.catalog import remember
 from migration_assets.source.reader import catalog_in
-from migration_assets.step import Migration
 from migration_assets.target.connection import target_of
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,

@@ -9,8 +9,8 @@ import pytest
 from migration_assets import holds, standing, step
 from migration_assets.errors import DriftError, HoldError, MigrationError
 from migration_assets.findings import Outcome
+from migration_assets.migration import Migration
 from migration_assets.model import Policy
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     MakeMigration,

@@ -7,7 +7,7 @@ import pytest
 from migration_assets import holds, repair, standing, undo
 from migration_assets.errors import ProofError, TargetError
 from migration_assets.findings import Moved, Outcome
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_equal,

@@ -11,11 +11,11 @@ from migration_assets import step
 from migration_assets.errors import StateBusyError, StateError
 from migration_assets.findings import Outcome
 from migration_assets.holds import hold, release
+from migration_assets.migration import Migration
 from migration_assets.retention import pinned, prune
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta_files
 from migration_assets.state import LocalState
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_equal,

@@ -13,8 +13,8 @@ from psycopg import conninfo, sql
 
 from migration_assets import holds, standing, step
 from migration_assets.errors import MigrationError
+from migration_assets.migration import Migration
 from migration_assets.settings import Settings
-from migration_assets.step import Migration
 from migration_assets.target.connection import target_of
 from migration_assets_tests import psql
 from migration_assets_tests.fixtures_migration import (

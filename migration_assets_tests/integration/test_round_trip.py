@@ -9,13 +9,13 @@ from migration_assets.errors import ProofError
 from migration_assets.findings import Inspection, RoundTrip
 from migration_assets.mapping import values
 from migration_assets.mapping.values import Converted
+from migration_assets.migration import Migration
 from migration_assets.model import (
     Kind,
     SqliteValue,
     TargetType,
     TargetValue,
 )
-from migration_assets.step import Migration
 from migration_assets.verify import round_trip as witness
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,

@@ -7,8 +7,8 @@ import pytest
 
 from migration_assets import standing
 from migration_assets.errors import DriftError, SettingsError, SourceError
+from migration_assets.migration import Migration
 from migration_assets.model import Kind
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_proved,

@@ -8,8 +8,8 @@ from psycopg import sql
 
 from migration_assets.errors import MigrationError, TargetError, UnsupportedError
 from migration_assets.findings import Outcome
+from migration_assets.migration import Migration
 from migration_assets.source.connection import quote
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     MakeMigration,

@@ -9,7 +9,7 @@ import pytest
 from migration_assets import standing, step
 from migration_assets.errors import TransientError
 from migration_assets.findings import Moved, Outcome
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_equal,

@@ -3,9 +3,9 @@
 import pytest
 
 from migration_assets.errors import GuardError, MigrationError, ProofError, TargetError
+from migration_assets.migration import Migration
 from migration_assets.model import Scope
 from migration_assets.source import delta_files
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     MakeMigration,

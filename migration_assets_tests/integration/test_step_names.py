@@ -7,9 +7,9 @@ from contextlib import closing
 import pytest
 from psycopg import sql
 
+from migration_assets.migration import Migration
 from migration_assets.model import TableMapping
 from migration_assets.source.connection import quote
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     MakeMigration,

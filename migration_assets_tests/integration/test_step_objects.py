@@ -9,8 +9,8 @@ import pytest
 
 from migration_assets import standing, step
 from migration_assets.errors import MigrationError, TargetError
+from migration_assets.migration import Migration
 from migration_assets.model import DeferredObject
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     NOTHING,

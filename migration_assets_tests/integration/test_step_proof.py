@@ -11,9 +11,9 @@ import pytest
 
 from migration_assets import standing, step
 from migration_assets.errors import ProofError
+from migration_assets.migration import Migration
 from migration_assets.model import Delta
 from migration_assets.source import delta_files
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     assert_equal,

@@ -11,7 +11,7 @@ import yaml
 
 from migration_assets import standing
 from migration_assets.errors import MigrationError, ProofError, TransformError
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets.target.embedded import EmbeddedServer, ensure_database
 from migration_assets_tests import command, transforms
 from migration_assets_tests.fixtures_migration import (

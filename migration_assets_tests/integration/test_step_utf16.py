@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from migration_assets.findings import Outcome
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
     Row,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from migration_assets import step
 from migration_assets.errors import MigrationError, StateError, TargetError
 from migration_assets.findings import Moved, Outcome
+from migration_assets.migration import Migration
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta_files
-from migration_assets.step import Migration
 from migration_assets_tests import changes
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,

@@ -12,8 +12,8 @@ from psycopg import sql
 from migration_assets.mapping.objects import operands_of
 from migration_assets.mapping.translate import expression
 from migration_assets.mapping.typed import Shape, UntranslatableError, as_condition
+from migration_assets.migration import Migration
 from migration_assets.model import Kind, TableMapping
-from migration_assets.step import Migration
 from migration_assets.target.embedded import EmbeddedServer
 from migration_assets_tests.fixtures_migration import (
     load_week,

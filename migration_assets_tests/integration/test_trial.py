@@ -2,7 +2,7 @@
 
 from migration_assets import step
 from migration_assets.deferring import deferred_at
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets.target.trial import statement
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,

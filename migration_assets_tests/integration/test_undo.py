@@ -6,10 +6,10 @@ from migration_assets import holds, undo
 from migration_assets.errors import GuardError, HoldError, RollbackError, StateError
 from migration_assets.findings import Moved, Outcome
 from migration_assets.history import standing
+from migration_assets.migration import Migration
 from migration_assets.model import HeadMove
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta_files
-from migration_assets.step import Migration
 from migration_assets.target import ledger
 from migration_assets.target.connection import connect
 from migration_assets_tests.fixtures_migration import (

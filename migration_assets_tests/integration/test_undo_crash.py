@@ -9,8 +9,8 @@ import pytest
 from migration_assets import step, undo
 from migration_assets.errors import TransientError
 from migration_assets.findings import Outcome
+from migration_assets.migration import Migration
 from migration_assets.state import LocalState
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     MakeMigration,

@@ -5,8 +5,8 @@ import pytest
 from migration_assets import undo
 from migration_assets.errors import RollbackError
 from migration_assets.findings import Preview, RowCounts
+from migration_assets.migration import Migration
 from migration_assets.source import cut as cuts
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     MakeMigration,

@@ -7,7 +7,7 @@ import pytest
 from migration_assets import holds, undo
 from migration_assets.errors import TargetError
 from migration_assets.findings import Moved
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import (
     NOTHING,
     MakeMigration,

@@ -12,9 +12,9 @@ import pytest
 
 from migration_assets.deferring import try_on
 from migration_assets.mapping.views import translate_views
+from migration_assets.migration import Migration
 from migration_assets.model import DeferredObject
 from migration_assets.source.catalog import read_catalog
-from migration_assets.step import Migration
 from migration_assets.target.embedded import EmbeddedServer
 from migration_assets.target.trial import view_statement
 from migration_assets_tests.fixtures_migration import (

@@ -7,7 +7,7 @@ import pytest
 from psycopg import sql
 
 from migration_assets import repair, standing, step
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     MakeMigration,

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from migration_assets import standing
 from migration_assets.errors import MigrationError, TransientError
 from migration_assets.findings import Moved, Outcome
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import migration_of, week
 from migration_assets_tests.fixtures_sqlite import MEMORY
 from migration_assets_tests.lives.application import Application

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from migration_assets.findings import Outcome
+from migration_assets.migration import Migration
 from migration_assets.model import SqliteValue, UndecodableText
 from migration_assets.source.connection import exact_text
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     assert_equal,
     assert_proved,

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_assets.errors import DriftError, MigrationError, SettingsError
+from migration_assets.migration import Migration
 from migration_assets.source.connection import exact_text
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     assert_proved,
     load_week,

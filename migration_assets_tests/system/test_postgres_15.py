@@ -11,8 +11,8 @@ from migration_assets import step
 from migration_assets.demo import business, life
 from migration_assets.errors import GuardError, TargetError
 from migration_assets.findings import Moved
+from migration_assets.migration import Migration
 from migration_assets.model import SqliteValue
-from migration_assets.step import Migration
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     MakeMigration,

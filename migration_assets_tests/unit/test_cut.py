@@ -21,6 +21,7 @@ from migration_assets.errors import (
 )
 from migration_assets.model import Cut
 from migration_assets.source import cut as cuts
+from migration_assets.source import taking
 from migration_assets.source.connection import open_cut, open_source
 from migration_assets.state import LocalState
 from migration_assets_tests.fixtures_sqlite import (
@@ -60,7 +61,7 @@ def source(folder: Path, journal: str = "DELETE", rows: int = 20) -> Path:
 
 def take(state: LocalState, path: Path, timeout: float = 5.0) -> Cut:
     """Take the first week's cut."""
-    return cuts.take(state, "main", path, WEEK, timeout=timeout)
+    return taking.take(state, "main", path, WEEK, timeout=timeout)
 
 
 def ask(path: Path, query: str) -> object:
@@ -395,7 +396,7 @@ def test_a_wal_source_is_not_held_up(tmp_path: Path, state: LocalState) -> None:
             steps += 1
             application.execute("UPDATE t SET amount = 0 WHERE k IN (1, 8000)")
 
-        cut = cuts.take(state, "main", path, WEEK, timeout=5, progress=commit)
+        cut = taking.take(state, "main", path, WEEK, timeout=5, progress=commit)
     assert steps > 2
     assert ask(cut.path, "SELECT sum(amount) FROM t") == 800_000
 
@@ -417,7 +418,7 @@ def test_a_writer_that_never_rests_can_not_make_the_copy_start_over_forever(
             except sqlite3.OperationalError:
                 refused += 1  # held at last
 
-        cut = cuts.take(state, "main", path, WEEK, timeout=5, progress=commit)
+        cut = taking.take(state, "main", path, WEEK, timeout=5, progress=commit)
     assert commits > 0
     assert refused > 0
     assert ask(cut.path, "SELECT sum(amount) FROM t") == 800_000
@@ -427,7 +428,7 @@ def test_progress_counts_pages_up_to_all(tmp_path: Path, state: LocalState) -> N
     """What is shown only grows, and ends at the whole."""
     seen: list[tuple[int, int]] = []
     path = source(tmp_path / "app", "WAL", rows=8_000)
-    cut = cuts.take(
+    cut = taking.take(
         state,
         "main",
         path,
@@ -598,7 +599,7 @@ def test_a_week_is_cut_once(tmp_path: Path, state: LocalState) -> None:
 def test_an_older_week_folds_into_the_next_cut(tmp_path: Path, state: LocalState) -> None:
     """The source's past can't be read any more, so a late week has no cut of its own."""
     path = source(tmp_path / "app")
-    later = cuts.take(state, "main", path, LATER, timeout=5)
+    later = taking.take(state, "main", path, LATER, timeout=5)
     assert take(state, path) == later
     assert cuts.covering(state, "main", WEEK) == later
     assert cuts.covering(state, "main", LATER + timedelta(weeks=1)) is None
@@ -607,7 +608,7 @@ def test_an_older_week_folds_into_the_next_cut(tmp_path: Path, state: LocalState
 def test_weeks_are_cut_one_after_the_other(tmp_path: Path, state: LocalState) -> None:
     """Two quiet weeks are two cuts with two names."""
     path = source(tmp_path / "app")
-    first, second = take(state, path), cuts.take(state, "main", path, LATER, timeout=5)
+    first, second = take(state, path), taking.take(state, "main", path, LATER, timeout=5)
     assert first.sha256 == second.sha256
     assert first.id != second.id
     assert cuts.cuts(state, "main") == [first, second]

@@ -21,7 +21,7 @@ from migration_assets.guards import GUARDS
 from migration_assets.mapping import transform
 from migration_assets.settings import ENVIRONMENT, Settings
 from migration_assets.settings_tables import ColumnSettings, TableSettings
-from migration_assets.target.move import EVERY_GUARD
+from migration_assets.target.guarding import EVERY_GUARD
 from migration_assets_tests import markdown
 from migration_assets_tests.command import ROOT
 from migration_assets_tests.documentation import ELSEWHERE, RUN_PAGES, check_syntax, commands

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from migration_assets.model import Cut
-from migration_assets.source import cut as cuts
+from migration_assets.source import taking
 from migration_assets.source.older_copy import signs
 from migration_assets.state import LocalState
 from migration_assets_tests.fixtures_sqlite import WEEK, make
@@ -50,7 +50,7 @@ class Source:
         """Take the next week's cut."""
         week = WEEK + timedelta(weeks=self.taken)
         self.taken += 1
-        return cuts.take(self.state, "main", self.path, week, timeout=5)
+        return taking.take(self.state, "main", self.path, week, timeout=5)
 
 
 @pytest.fixture

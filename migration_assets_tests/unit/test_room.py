@@ -8,8 +8,7 @@ import pytest
 
 from migration_assets.errors import StateError
 from migration_assets.model import Scope
-from migration_assets.source import cut as cuts
-from migration_assets.source import delta, delta_files
+from migration_assets.source import delta, delta_files, taking
 from migration_assets.source.reader import table_in
 from migration_assets.source.room import Forecast, forecast
 from migration_assets.state import LocalState
@@ -51,22 +50,22 @@ def test_what_does_not_fit_is_refused_with_both_figures_and_nothing_is_copied(
     size = source.stat().st_size
     disk.room = int(size * 1.5) - 1
     with pytest.raises(StateError) as caught:
-        cuts.take(disk, "main", source, WEEK, timeout=5)
+        taking.take(disk, "main", source, WEEK, timeout=5)
     said = str(caught.value)
     assert f"needs {size * 1.5 / 1e6:,.1f} MB ({size / 1e6:,.1f} for its cut" in said
     assert f"and {disk.room / 1e6:,.1f} MB are free" in said
     assert "keep_weeks" in caught.value.hint
     assert [key for key in disk.keys("") if not key.startswith("locks/")] == []
     disk.room += 1
-    assert cuts.take(disk, "main", source, WEEK, timeout=5).size == size
+    assert taking.take(disk, "main", source, WEEK, timeout=5).size == size
 
 
 def test_what_is_there_already_needs_no_room(disk: SmallDisk, source: Path) -> None:
     """A sealed cut is returned, however full the disk is."""
     disk.room = None
-    cut = cuts.take(disk, "main", source, WEEK, timeout=5)
+    cut = taking.take(disk, "main", source, WEEK, timeout=5)
     disk.room = 0
-    assert cuts.take(disk, "main", source, WEEK, timeout=5) == cut
+    assert taking.take(disk, "main", source, WEEK, timeout=5) == cut
 
 
 def test_a_wal_that_is_not_checkpointed_counts(disk: SmallDisk, source: Path) -> None:
@@ -81,13 +80,15 @@ def test_a_wal_that_is_not_checkpointed_counts(disk: SmallDisk, source: Path) ->
         assert wal > source.stat().st_size / 2
         assert forecast(disk, "main", link).copy == source.stat().st_size + wal
         disk.room = None
-        assert cuts.take(disk, "main", source, WEEK, timeout=5).size <= source.stat().st_size + wal
+        assert (
+            taking.take(disk, "main", source, WEEK, timeout=5).size <= source.stat().st_size + wal
+        )
 
 
 def test_the_busiest_week_until_now_says_what_deltas_take(disk: SmallDisk, source: Path) -> None:
     """Twice its files; a first load's don't count, but a twentieth of the copy always does."""
     disk.room = None
-    first = cuts.take(disk, "main", source, WEEK, timeout=5)
+    first = taking.take(disk, "main", source, WEEK, timeout=5)
     table, mapping = table_in(first, "t"), proposed(first)
     everything = delta.everything(first, table, mapping)
     delta_files.write(
@@ -97,7 +98,7 @@ def test_the_busiest_week_until_now_says_what_deltas_take(disk: SmallDisk, sourc
     assert forecast(disk, "main", source).deltas == int(size * 0.05)
     with closing(sqlite3.connect(source)) as connection, connection:
         connection.execute("UPDATE t SET v = hex(randomblob(40))")
-    second = cuts.take(disk, "main", source, LATER, timeout=5)
+    second = taking.take(disk, "main", source, LATER, timeout=5)
     changes = delta.changes(first, second, table, mapping, scratch=disk.root)
     stored = delta_files.write(
         disk, changes, mapping, week=LATER, base=first, cut=second, scope=Scope.CHANGES

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from migration_assets.model import Cut
-from migration_assets.source import cut as cuts
+from migration_assets.source import taking
 from migration_assets.source.reader import table_in
 from migration_assets.source.turnover import Turnover, turnover
 from migration_assets.state import LocalState
@@ -32,7 +32,7 @@ def counted(
     for script, week in ((OLDER, WEEK), (newer, LATER)):
         with closing(sqlite3.connect(path)) as connection:
             connection.executescript(script)
-        taken.append(cuts.take(state, "main", path, week, timeout=5))
+        taken.append(taking.take(state, "main", path, week, timeout=5))
     older, after = taken
     before, table = table_in(older, "t"), table_in(after, "t")
     return turnover(older, after, before, table, key=key, renamed=renamed or {})
