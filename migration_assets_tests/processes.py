@@ -118,7 +118,7 @@ def die_on_report(migration: Migration, week: date, key: str) -> None:
 
 def die_in_proof(migration: Migration, table: str) -> None:
     """Verify a table and die when both sides are about to be compared, in an open snapshot."""
-    standing.prove = lambda *_parts: kill_myself()  # pyright: ignore[reportAttributeAccessIssue]
+    standing.prove = lambda *_, **__: kill_myself()  # pyright: ignore[reportAttributeAccessIssue]
     standing.verify(migration, table)
 
 
