@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from migration_assets.errors import SettingsError
 from migration_assets.migration import Migration, persistent
 from migration_assets.model import Hold
-from migration_assets.target import ledger
+from migration_assets.target import layout, ledger
 from migration_assets.target.connection import Connection, connect, require_writer, translated
 from migration_assets.target.lock import lock_table
 
@@ -50,7 +50,7 @@ def _to_hold(migration: Migration, table: str, where: str) -> Generator[Connecti
     """Connect to the writer, with the ledger in place and the table's lock held."""
     with connect(migration.target) as connection, translated(where):
         require_writer(connection, where)
-        ledger.bootstrap(connection, migration.target.schema)
+        layout.bootstrap(connection, migration.target.schema)
         with connection.transaction():
             lock_table(connection, migration.source, table)
             yield connection

@@ -7,7 +7,7 @@ from datetime import date
 from migration_assets.errors import OvertakenError
 from migration_assets.mapping.names import asset_name
 from migration_assets.migration import Migration
-from migration_assets.target import ledger
+from migration_assets.target import layout
 from migration_assets.target.connection import Connection, connect, require_writer, translated
 
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
@@ -43,7 +43,7 @@ def session(migration: Migration, table: str, week: date | None = None) -> Gener
     where = f"table {table}, week {week}" if week else f"table {table}"
     with connect(migration.target) as connection, translated(where):
         require_writer(connection, where)
-        ledger.bootstrap(connection, migration.target.schema)
+        layout.bootstrap(connection, migration.target.schema)
         yield connection
 
 

@@ -21,7 +21,7 @@ from migration_assets.sessions import ROUNDS, alone, overtaken, session
 from migration_assets.source import cut as cuts
 from migration_assets.source import taking
 from migration_assets.source.reader import table_in
-from migration_assets.target import ddl, exceptions, ledger, write_guard
+from migration_assets.target import ddl, exceptions, layout, ledger, write_guard
 from migration_assets.target.connection import Connection, connect, require_writer, translated
 from migration_assets.target.lock import lock_table
 from migration_assets.target.move import move
@@ -47,7 +47,7 @@ def bootstrap(migration: Migration) -> None:
     """Make the ledger on the target where it is missing; guard its tables as the settings say."""
     with connect(migration.target) as connection, translated(f"target {migration.target.name}"):
         require_writer(connection, f"target {migration.target.name}")
-        ledger.bootstrap(connection, migration.target.schema)
+        layout.bootstrap(connection, migration.target.schema)
         _guard_tables(migration, connection)
 
 

@@ -8,7 +8,7 @@ from psycopg import conninfo
 
 from migration_assets.errors import MigrationError, TargetUnavailableError
 from migration_assets.report.checkup import Check, ok, problem, warning
-from migration_assets.target import ledger
+from migration_assets.target import layout, ledger
 from migration_assets.target.connection import (
     Connection,
     Target,
@@ -140,11 +140,11 @@ def _ledger(connection: Connection) -> Check:
         return ok("ledger", "not there yet, the first run makes it")
     row = connection.execute("SELECT max(version) FROM migration.version").fetchone()
     version = int(str(row[0])) if row and row[0] is not None else 0
-    if version > ledger.VERSION:
+    if version > layout.VERSION:
         to_do = "use the release of migration-assets that wrote it"
-        return problem("ledger", f"version {version}, newer than {ledger.VERSION}", to_do)
-    if version < ledger.VERSION:
-        what = f"version {version}, older than {ledger.VERSION}"
+        return problem("ledger", f"version {version}, newer than {layout.VERSION}", to_do)
+    if version < layout.VERSION:
+        what = f"version {version}, older than {layout.VERSION}"
         return warning(
             "ledger", what, "nothing, if the CHANGELOG says that a run brings it forward"
         )

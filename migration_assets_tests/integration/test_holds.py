@@ -8,7 +8,7 @@ from migration_assets.errors import HoldError, SettingsError
 from migration_assets.findings import Outcome
 from migration_assets.holds import hold, release
 from migration_assets.migration import Migration
-from migration_assets.target import ledger
+from migration_assets.target import layout
 from migration_assets.target.connection import connect
 from migration_assets_tests.fixtures_migration import (
     MakeMigration,
@@ -201,8 +201,8 @@ def test_an_upgrade_waits_for_another_one(make_migration: MakeMigration) -> None
         other.transaction(),
         connect(migration.target) as connection,
     ):
-        other.execute("SELECT pg_advisory_xact_lock(%s)", (ledger._BOOTSTRAP_LOCK,))
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (layout._BOOTSTRAP_LOCK,))
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            ledger.bootstrap(connection, "public")
+            layout.bootstrap(connection, "public")
     step.bootstrap(migration)
     assert target_rows(migration, "SELECT version FROM migration.version") == [(4,)]
