@@ -2,14 +2,13 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 import pytest
 
-from migration_assets import standing, step
+from migration_assets import manifests, standing, step
 from migration_assets.errors import ProofError
 from migration_assets.migration import Migration
 from migration_assets.model import Delta
@@ -59,7 +58,7 @@ def forge(
     changed.write_parquet(delta.rows_path)
     unfit.write_parquet(delta.misfits_path)
     manifest = delta.rows_path.parent / "manifest.json"
-    fields: dict[str, Any] = json.loads(manifest.read_text())
+    fields = manifests.loads(manifest.read_text())
     fields |= {
         "rows_sha256": hashlib.sha256(delta.rows_path.read_bytes()).hexdigest(),
         "misfits_sha256": hashlib.sha256(delta.misfits_path.read_bytes()).hexdigest(),
@@ -68,7 +67,7 @@ def forge(
     }
     for op in ("insert", "update", "delete"):
         fields[f"{op}s"] = changed.filter(pl.col("op") == op).height
-    manifest.write_text(json.dumps(fields))
+    manifest.write_text(manifests.dumps(fields))
     found = delta_files.find(migration.state, "main", "ware", delta.week)
     assert found is not None
     delta_files.check(found)
