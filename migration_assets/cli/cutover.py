@@ -1,13 +1,13 @@
 """The commands of the last day: a backup of the target, and the cutover with its certificate."""
 
 import json
-import sys
 from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from migration_assets.cli.asking import ask
 from migration_assets.cli.output import FAILED, AsJson, answering
 from migration_assets.errors import SettingsError
 
@@ -70,7 +70,11 @@ def cutover(
         earlier: dict[str, Any] = {}
         with embedded_target(settings) as migration:
             if way is _Way.EXECUTE:
-                _confirm(yes=yes, target=migration.target.name)
+                if not yes:
+                    question = (
+                        f"Cut over to {migration.target.name} now? The source has to be at rest."
+                    )
+                    ask(question, instead="`migration-assets cutover --execute --yes`")
                 ended = _executed(migration, names, console)
                 found = ended.certificate
                 place = f"{migration.state.path(ended.key)}.md"
@@ -126,19 +130,6 @@ def _known(names: Sequence[str]) -> frozenset[str]:
                 hint="each exception of a cutover is acknowledged by its own name",
             )
     return frozenset(names)
-
-
-def _confirm(*, yes: bool, target: str) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise SettingsError(
-            what="nobody can be asked whether to cut over",
-            where="command line",
-            expected="`--yes`, or a terminal",
-            hint="`migration-assets cutover --execute --yes`",
-        )
-    typer.confirm(f"Cut over to {target} now? The source has to be at rest.", abort=True, err=True)
 
 
 def _executed(migration: "Migration", names: frozenset[str], console: "Console") -> "Ended":

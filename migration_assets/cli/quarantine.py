@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from migration_assets.cli.each import apart
 from migration_assets.cli.output import FAILED, AsJson, Guards, answering
-from migration_assets.errors import MigrationError, SettingsError, TransientError
 
 if TYPE_CHECKING:
     from migration_assets.migration import Migration
@@ -74,10 +74,10 @@ def _replayed(migration: "Migration", table: str, guards: frozenset[str]) -> "Re
     from migration_assets.report.answers import Replayed
     from migration_assets.step import replay as replay_table
 
-    try:
-        moved = replay_table(migration, table, run=_RUN, acknowledged=guards)
-    except (SettingsError, TransientError):
-        raise  # no other table would do better
-    except MigrationError as error:
-        return Replayed(table=table, error=str(error))
-    return Replayed(table=table, moved=moved)
+    return apart(
+        lambda: Replayed(
+            table=table,
+            moved=replay_table(migration, table, run=_RUN, acknowledged=guards),
+        ),
+        lambda error: Replayed(table=table, error=error),
+    )

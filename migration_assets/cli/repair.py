@@ -1,12 +1,13 @@
 """The command that puts right what somebody changed on the target, or lets it stay, by name."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from migration_assets.cli.asking import ask
+from migration_assets.cli.each import apart
 from migration_assets.cli.output import FAILED, AsJson, answering
-from migration_assets.errors import MigrationError, SettingsError, TransientError
+from migration_assets.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,8 @@ def repair(
             found = [_previewed(migration, name, kept=kept) for name in names]
             _show(found, as_json=as_json, show_keys=settings.show_keys)
             if not dry_run and any(t.preview and t.preview.differs for t in found):
-                _ask(yes=yes)
+                if not yes:
+                    ask("Do it?", instead="`--yes`, or a look with `--dry-run`")
                 done = [_done(migration, t, reason or "", kept=kept) for t in found]
                 _show_done(found, done, as_json=as_json, show_keys=settings.show_keys)
                 found = done
@@ -82,19 +84,6 @@ def _refuse_misuse(*, keep_target: bool, reason: str, kept: bool) -> None:
             where="command line",
             hint="add --keep-target to let the rows stay as they are on the target",
         )
-
-
-def _ask(*, yes: bool) -> None:
-    """Let a person agree; without a terminal only `--yes` does."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise SettingsError(
-            what="nobody can be asked here",
-            where="command line",
-            hint="say `--yes`, or look with `--dry-run`",
-        )
-    typer.confirm("Do it?", abort=True, err=True)
 
 
 def _previewed(migration: "Migration", table: str, *, kept: bool) -> "Repaired":
@@ -128,12 +117,7 @@ def _done(migration: "Migration", found: "Repaired", reason: str, *, kept: bool)
 def _tried(action: "Callable[[], Repaired]", table: str) -> "Repaired":
     from migration_assets.report.answers import Repaired
 
-    try:
-        return action()
-    except (SettingsError, TransientError):
-        raise  # no other table would do better
-    except MigrationError as error:
-        return Repaired(table=table, error=str(error))
+    return apart(action, lambda error: Repaired(table=table, error=error))
 
 
 def _show(found: "list[Repaired]", *, as_json: bool, show_keys: bool) -> None:

@@ -1,14 +1,15 @@
 """The command that takes weeks back: it says what it would do, asks, and does it."""
 
-import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from migration_assets.cli.asking import ask
+from migration_assets.cli.each import apart
 from migration_assets.cli.output import FAILED, AsJson, Guards, Tables, answering
-from migration_assets.errors import MigrationError, SettingsError, TransientError
+from migration_assets.errors import SettingsError
 
 if TYPE_CHECKING:
     from migration_assets.migration import Migration
@@ -109,13 +110,10 @@ def _preview(
     from migration_assets.report.answers import TakenBack
     from migration_assets.undo import preview
 
-    try:
-        found = preview(migration, table, week=week, entry=entry)
-    except (SettingsError, TransientError):
-        raise  # no other table would do better
-    except MigrationError as error:
-        return TakenBack(table=table, error=str(error))
-    return TakenBack(table=table, preview=found)
+    return apart(
+        lambda: TakenBack(table=table, preview=preview(migration, table, week=week, entry=entry)),
+        lambda error: TakenBack(table=table, error=error),
+    )
 
 
 def _done(
@@ -137,7 +135,10 @@ def _done(
     if not ready:
         return None, found
     if not yes:
-        _ask(ready)
+        ask(
+            f"Roll back {len(ready)} tables?",
+            instead="--yes, once the preview was read, or --dry-run",
+        )
     with instance(settings) as opened:
         outcome = run_rollback(opened, week=week, entry=entry, tables=ready, acknowledged=guards)
     missed = "" if outcome.success else outcome.reason
@@ -152,18 +153,6 @@ def _done(
         else one
         for one in found
     ]
-
-
-def _ask(tables: Sequence[str]) -> None:
-    """Let a person say yes; where there is none, `--yes` has to. Raises `typer.Exit` for a no."""
-    if not sys.stdin.isatty():
-        raise SettingsError(
-            what="nobody can be asked: this is no terminal",
-            where="command line",
-            expected="--yes, once the preview was read, or --dry-run",
-        )
-    if not typer.confirm(f"Roll back {len(tables)} tables?"):
-        raise typer.Exit(FAILED)
 
 
 def _print_previews(settings: "Settings", found: "Sequence[TakenBack]") -> None:
