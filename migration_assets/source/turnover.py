@@ -1,4 +1,4 @@
-"""How many rows of a table went or changed between two cuts; SQLite counts, no row is read out.
+"""How many rows of a table went or changed between two cuts.
 
 For moves that stage a whole cut, which have no delta that says it.
 """
@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from migration_assets.model import Cut, SourceTable
-from migration_assets.source.conditions import differs_in, prepare
-from migration_assets.source.connection import open_cut, quote, translated
+from migration_assets.source.counting import matched
 from migration_assets.source.reader import encoding_in
 
 
@@ -42,28 +41,11 @@ def turnover(
         return None
     if encoding_in(older) != encoding_in(newer):
         return None
-    same = " AND ".join(
-        f"o.{old} = n.{new} AND o.{old} = n.{new} COLLATE BINARY"
-        f" AND typeof(o.{old}) = typeof(n.{new})"
-        for old, new in ((quote(renamed.get(c, c)), quote(c)) for c in key)
-    )
     compared = {
         c.name: old.name
         for c in table.columns
         if (old := pairs[c.name]) and old.declared == c.declared
     }
-    name = quote(table.name)
-    with (
-        open_cut(newer, other=older) as connection,
-        translated(f"cuts {older.id} and {newer.id}, table {table.name}"),
-    ):
-        prepare(connection)
-        (deleted,) = connection.execute(
-            f"SELECT count(*) FROM older.{name} AS o"
-            f" WHERE NOT EXISTS (SELECT 1 FROM main.{name} AS n WHERE {same})"
-        ).fetchone()
-        (changed,) = connection.execute(
-            f"SELECT count(*) FROM main.{name} AS n JOIN older.{name} AS o ON {same}"
-            f" WHERE {differs_in(compared)}"
-        ).fetchone()
-    return Turnover(deleted=deleted, changed=changed)
+    names = {name: renamed.get(name, name) for name in key}
+    with matched(older, newer, table.name, names) as rows:
+        return Turnover(deleted=rows.deleted(), changed=rows.changed(compared))
