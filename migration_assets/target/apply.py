@@ -14,16 +14,11 @@ from psycopg import sql
 
 from migration_assets.errors import ForeignWriteError, GuardError
 from migration_assets.findings import Difference
-from migration_assets.model import (
-    AcceptedRow,
-    Delta,
-    Scope,
-    TableMapping,
-)
+from migration_assets.model import AcceptedRow, Delta, Scope, TableMapping
 from migration_assets.target import copies
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import TargetTable, table_name
-from migration_assets.target.staging import HEAD_ROWS, STAGED, staged_value
+from migration_assets.target.staging import STAGED, staged_value
 from migration_assets.target.writing import (
     SHOWN,
     Applied,
@@ -108,43 +103,6 @@ def touched_rows(mapping: TableMapping, delta: Delta, *, written: bool) -> sql.C
     return sql.SQL("(SELECT t.* FROM {} AS t JOIN {} AS s ON {}{})").format(
         table_name(mapping), STAGED, same_key(mapping, "t", "s"), condition
     )
-
-
-def displace(connection: Connection, mapping: TableMapping, move: str, week: object) -> int:
-    """Keep the target's rows that the head's cut doesn't have, before they are replaced.
-
-    Copies are counted: of a row that the head has twice and the target three times, the last one
-    by place is kept, and it is the one that goes.
-    """
-    # Values as literals: with parameters, psycopg would take a `%` in a name for a placeholder.
-    query = sql.SQL(
-        "INSERT INTO migration.displaced"
-        " (move, source, table_name, week, target_row, column_names)"
-        " SELECT {move}, {source}, {name}, {week}, found.kept, {columns} FROM"
-        " (SELECT (t.*)::text AS kept, {row_hash} AS hash,"
-        " row_number() OVER (PARTITION BY {row_hash} ORDER BY t.tableoid, t.ctid) AS copy"
-        " FROM {table} AS t) AS found"
-        " LEFT JOIN (SELECT hash, count(*) AS copies FROM {head} GROUP BY hash) AS ours"
-        " ON ours.hash = found.hash WHERE found.copy > coalesce(ours.copies, 0)"
-    ).format(
-        move=sql.Literal(move),
-        source=sql.Literal(mapping.source),
-        name=sql.Literal(mapping.table),
-        week=sql.Literal(week),
-        columns=column_names(mapping),
-        table=table_name(mapping),
-        head=HEAD_ROWS,
-        row_hash=digest_sql.row_hash(mapping, "t"),
-    )
-    return connection.execute(query).rowcount
-
-
-def column_names(mapping: TableMapping) -> sql.Composed:
-    """Return the expression of a table's columns in the order of its row type."""
-    return sql.SQL(
-        "(SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute"
-        " WHERE attrelid = {}::regclass AND attnum > 0 AND NOT attisdropped)"
-    ).format(sql.Literal(table_name(mapping).as_string(None)))
 
 
 def apply(

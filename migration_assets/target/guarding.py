@@ -8,6 +8,7 @@ from migration_assets.model import Scope
 from migration_assets.target import apply as changes
 from migration_assets.target import exceptions, staging
 from migration_assets.target.connection import Connection
+from migration_assets.target.displacing import displace_foreign
 from migration_assets.target.step import Step
 from migration_assets.verify.prove import target_digest
 
@@ -37,7 +38,7 @@ def guard_foreign_rows(connection: Connection, step: Step) -> int:
         return 0
     staging.stage_hashes(connection, step.head_hashes())
     exceptions.lapse(connection, kept)
-    return changes.displace(connection, mapping, step.move, step.cut.week)
+    return displace_foreign(connection, mapping, move=step.move, week=step.cut.week)
 
 
 def refuse_foreign_somewhere(step: Step, named: tuple[str, ...], hint: str = "") -> None:

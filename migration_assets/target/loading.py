@@ -15,11 +15,11 @@ from migration_assets.source import delta_files
 from migration_assets.target import apply as changes
 from migration_assets.target import copies, ddl, exceptions, remap, staging
 from migration_assets.target.connection import Connection
+from migration_assets.target.displacing import displace_staged
 from migration_assets.target.guarding import guard_foreign_rows
 from migration_assets.target.making import as_taken, differing_columns, make_indexes, make_table
 from migration_assets.target.present import HINT, read_present
 from migration_assets.target.repairing import Repairing, stage_extras
-from migration_assets.target.repairing import displace as displace_staged
 from migration_assets.target.step import Step
 from migration_assets.target.writing import Applied
 from migration_assets.verify.prove import target_digest
@@ -160,9 +160,7 @@ def _repair(
         return None
     displaced = 0
     if mapping.key or delta.deletes:
-        displaced = displace_staged(
-            connection, mapping, present, move=step.move, week=step.cut.week
-        )
+        displaced = displace_staged(connection, mapping, move=step.move, week=step.cut.week)
     return changes.apply(connection, mapping, delta, present), displaced
 
 

@@ -1,21 +1,18 @@
 """Put differing rows right, inside a move's transaction: exactly those that were found before it.
 
-What stands in their place is kept in `migration.displaced`, whole, before it is replaced. Rows that
+What stands in their place is displaced, whole, before it is replaced (`displacing`). Rows that
 the cut doesn't have never pass through this machine: the server stages them for deletion itself, by
 their hashes, so that a value which has no form here (a date such as infinity) is no obstacle.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date
 
 from psycopg import sql
 
 from migration_assets.errors import TargetError
 from migration_assets.findings import DifferingRow
 from migration_assets.model import AcceptedRow, Delta, Digest, Op, TableMapping
-from migration_assets.target import copies
-from migration_assets.target.apply import same_key
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import TargetTable, raw, table_name
 from migration_assets.target.staging import STAGED, travels_as_text
@@ -87,39 +84,6 @@ def stage_extras(
             extras=_EXTRAS,
         )
     )
-
-
-def displace(
-    connection: Connection, mapping: TableMapping, table: TargetTable, *, move: str, week: date
-) -> int:
-    """Keep the target's rows that staged ones replace or delete; return their number.
-
-    Without a key, those copies that `copies.lacking` found.
-    """
-    rows = (
-        sql.SQL("{} AS t JOIN {} AS s ON {}").format(
-            table_name(mapping), STAGED, same_key(mapping, "t", "s")
-        )
-        if mapping.key
-        else sql.SQL(
-            "{} AS t JOIN {} AS l ON l.part = t.tableoid AND l.place = t.ctid"
-            " AND l.copy <= l.copies"
-        ).format(table_name(mapping), copies.LEAVING)
-    )
-    # Values as literals: with parameters, psycopg would take a `%` in a name for a placeholder.
-    query = sql.SQL(
-        "INSERT INTO migration.displaced"
-        " (move, source, table_name, week, target_row, column_names)"
-        " SELECT {move}, {source}, {name}, {week}, (t.*)::text, {columns} FROM {rows}"
-    ).format(
-        move=sql.Literal(move),
-        source=sql.Literal(mapping.source),
-        name=sql.Literal(mapping.table),
-        week=sql.Literal(week),
-        columns=sql.Literal([name for name, _ in table.columns]),
-        rows=rows,
-    )
-    return connection.execute(query).rowcount
 
 
 def refuse_lost_columns(mapping: TableMapping, table: TargetTable, where: str) -> None:
