@@ -58,7 +58,7 @@ def count(connection: Connection, moves: Sequence[HeadMove]) -> int:
 def put_back(
     connection: Connection, mapping: TableMapping, moves: Sequence[HeadMove], kept: Collection[int]
 ) -> PutBack:
-    """Put back what these moves displaced, oldest move first; the first row of a key is put back.
+    """Put back what these moves displaced, in their order; the first row of a key is put back.
 
     `kept` are key hashes of rows that are to stay as they are. Returns the rows that differ from
     the cut since, which stood on the target before.

@@ -257,3 +257,24 @@ def test_what_was_put_back_goes_with_the_rollback_and_comes_back_again(
     assert target_rows(migration, ROWS)[1] == (2, "ink", 99)
     assert displaced(migration) == []
     assert_proved(migration, "stock")
+
+
+def test_a_week_taken_back_twice_brings_the_same_row_both_times(
+    make_migration: MakeMigration,
+) -> None:
+    """Not what a later week of those had displaced: that stood there after it."""
+    migration = make_migration(STOCK)
+    load_week(migration, 1)
+    for number in (2, 3):
+        write_on_target(migration, f"UPDATE stock SET amount = 9{number} WHERE id = 1")
+        change(migration, f"UPDATE stock SET amount = 1{number} WHERE id = 1")
+        load_week(migration, number, acknowledged=DISPLACE)
+    moved = back(migration, 2)
+    row = "SELECT amount FROM stock WHERE id = 1"
+    assert target_rows(migration, row) == [(92,)]
+    undo.rollback(migration, "stock", entry=moved.entry, run="test")
+    assert target_rows(migration, row) == [(13,)]
+    back(migration, 2)
+    assert target_rows(migration, row) == [(92,)]
+    assert displaced(migration) == ["(1,pen,93)"]
+    assert_proved(migration, "stock")
