@@ -8,14 +8,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from migration_assets import standing
+from migration_assets import mismatch, standing, undo
 from migration_assets.cutover.execute import dry_run, execute
-from migration_assets.errors import GuardError, MigrationError, TargetError
+from migration_assets.errors import GuardError, HoldError, MigrationError, TargetError
 from migration_assets.holds import hold, release
 from migration_assets.migration import Migration
-from migration_assets.repair import keep_target
+from migration_assets.repair import keep_target, repair
 from migration_assets.report.certificate import Condition, Verdict, markdown
+from migration_assets.step import bootstrap
 from migration_assets_tests.fixtures_migration import (
+    DISPLACE,
     MakeMigration,
     assert_equal,
     change,
@@ -214,6 +216,58 @@ def test_a_second_run_changes_nothing(make_migration: MakeMigration) -> None:
     assert condition(migration, "holds").verdict is Verdict.NO_GO
 
 
+LOG = "CREATE TABLE log (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO log VALUES (1, 1);"
+
+
+@pytest.mark.parametrize("policy", ["repair", "rollback"])
+def test_what_the_application_writes_after_a_cutover_is_no_mismatch(
+    make_migration: MakeMigration, policy: str
+) -> None:
+    """No policy, no repair and no rollback touches its rows; nor can the table be let go in error.
+
+    Whoever gives the cutover up has to say so, and may repair and take back again.
+    """
+    migration = shop(make_migration, LOG, on_mismatch=policy)
+    cut_over(migration)
+    write_on_target(migration, "INSERT INTO log VALUES (2, 2)", "UPDATE log SET n = 9 WHERE id = 1")
+    before = snapshot(migration)
+    found = standing.verify(migration, "log")
+    assert found is not None
+    assert not found.proof.holds
+    assert mismatch.settle(migration, "log", found, run="test") == ""
+    for touch in (
+        lambda: repair(migration, "log", run="test"),
+        lambda: keep_target(migration, "log", reason="new rows"),
+        lambda: undo.rollback(
+            migration, "log", week=week(1) + timedelta(days=1), run="test", acknowledged=DISPLACE
+        ),
+        lambda: hold(migration, "log", "another reason"),
+        lambda: release(migration, "log"),
+    ):
+        with pytest.raises(HoldError, match="cut over on") as caught:
+            touch()
+        assert "release log --cut-over" in caught.value.hint
+        assert snapshot(migration) == before
+    ended = release(migration, "log", cut_over=True)
+    assert ended is not None
+    assert ended.cut_over
+    moved = repair(migration, "log", run="test")
+    assert moved is not None
+    assert moved.displaced == 2
+
+
+@pytest.mark.parametrize("mode", ["log", "refuse"])
+def test_the_write_guard_stays_away_after_a_cutover(
+    make_migration: MakeMigration, mode: str
+) -> None:
+    """A run of the schedule that comes after it doesn't keep the application from writing."""
+    migration = shop(make_migration, LOG, write_guard=mode)
+    cut_over(migration)
+    bootstrap(migration)
+    write_on_target(migration, "INSERT INTO log VALUES (2, 2)")
+    assert target_rows(migration, "SELECT FROM migration.foreign_write") == []
+
+
 def test_a_cutover_that_is_given_up_leaves_the_open_week_its_own_cut(
     make_migration: MakeMigration,
 ) -> None:
@@ -221,7 +275,7 @@ def test_a_cutover_that_is_given_up_leaves_the_open_week_its_own_cut(
     migration = shop(make_migration)
     cut_over(migration)
     for table in standing.holds(migration):
-        release(migration, table)
+        release(migration, table, cut_over=True)
     write_on_target(migration, "ALTER TABLE product DROP CONSTRAINT product_best_customer_fkey")
     change(migration, "INSERT INTO log VALUES ('late', 'late', 9)")
     load_week(migration, 2, tables=["log"])
