@@ -278,3 +278,32 @@ def test_a_week_taken_back_twice_brings_the_same_row_both_times(
     assert target_rows(migration, row) == [(92,)]
     assert displaced(migration) == ["(1,pen,93)"]
     assert_proved(migration, "stock")
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_rows_of_an_older_release_are_put_back_only_where_their_columns_are_sure(
+    make_migration: MakeMigration, *, dropped: bool
+) -> None:
+    """It noted no names: after one column went and another came, values would change places."""
+    migration = make_migration(STOCK)
+    load_week(migration, 1)
+    write_on_target(
+        migration,
+        "ALTER TABLE stock ADD COLUMN own integer",
+        "UPDATE stock SET amount = 99, own = 5 WHERE id = 1",
+    )
+    change(migration, *WEEK)
+    load_week(migration, 2, acknowledged=DISPLACE)
+    write_on_target(migration, "UPDATE migration.displaced SET column_names = NULL")
+    if not dropped:
+        assert back(migration).restored == 1
+        return
+    write_on_target(
+        migration, "ALTER TABLE stock DROP COLUMN own", "ALTER TABLE stock ADD COLUMN price integer"
+    )
+    before = snapshot(migration)
+    with pytest.raises(GuardError, match="an older release"):
+        back(migration)
+    assert snapshot(migration) == before
+    back(migration, acknowledged=frozenset({"displaced_rows"}))
+    assert displaced(migration) == ["(1,pen,99,5)"]
