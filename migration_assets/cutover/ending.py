@@ -103,7 +103,7 @@ def _identities(making: Making, cut: Cut, tables: Sequence[AtCut]) -> int:
     ):
         making.guard(connection)
         for table in tables:
-            restart_identity(connection, table.mapping, cut, table.shape)
+            restart_identity(connection, table.mapping, cut, table.shape, beyond_rows=True)
         connection.execute("COMMIT")
     making.at("identities")
     return sum(any(c.identity for c in t.mapping.columns) for t in tables)

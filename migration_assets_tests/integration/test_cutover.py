@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -266,6 +267,35 @@ def test_the_write_guard_stays_away_after_a_cutover(
     bootstrap(migration)
     write_on_target(migration, "INSERT INTO log VALUES (2, 2)")
     assert target_rows(migration, "SELECT FROM migration.foreign_write") == []
+
+
+def test_keys_go_on_after_rows_of_the_targets_own(make_migration: MakeMigration) -> None:
+    """Else the application's first rows would meet them."""
+    migration = shop(make_migration, LOG)
+    write_on_target(migration, "INSERT INTO log VALUES (2, 7), (5, 7)")
+    keep_target(migration, "log", reason="agreed")
+    cut_over(migration, "exceptions")
+    write_on_target(migration, "INSERT INTO log (n) VALUES (8)")
+    assert target_rows(migration, "SELECT id FROM log WHERE n = 8") == [(6,)]
+
+
+def test_a_table_that_is_left_out_since_it_was_loaded_keeps_no_cutover_from_ending(
+    make_migration: MakeMigration,
+) -> None:
+    """It isn't cut over, so a second run doesn't take it for one that was let go."""
+    migration = shop(make_migration, f"{LOG} CREATE TABLE old (id INTEGER PRIMARY KEY)")
+    settings = migration.settings.model_copy(update={"exclude": ("old",)})
+    migration = replace(migration, settings=settings)
+
+    def killed(stage: str) -> None:
+        if stage == "held":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_over(migration, "left_out", at=killed)
+    document = cut_over(migration, "left_out")
+    assert document["verdict"] == "go with exception"
+    assert standing.holds(migration).keys() == {"log"}
 
 
 def test_a_cutover_that_is_given_up_leaves_the_open_week_its_own_cut(
