@@ -35,7 +35,16 @@ def hold(
     )
 
 
-def release(table: Table) -> None:
+def release(
+    table: Table,
+    *,
+    cut_over: Annotated[
+        bool,
+        typer.Option(
+            "--cut-over", metavar="", help="Also one that was cut over: the cutover is given up."
+        ),
+    ] = False,
+) -> None:
     """Let a table that is on hold go on: the next run carries it to its week."""
     from migration_assets.defs.resources import embedded_target
     from migration_assets.holds import release as let_go
@@ -43,7 +52,7 @@ def release(table: Table) -> None:
 
     settings = _settings_with(table)
     with embedded_target(settings) as migration:
-        ended = let_go(migration, table)
+        ended = let_go(migration, table, cut_over=cut_over)
     text = f"{table} is released; it was on hold {ended.text}" if ended else f"{table} is not held"
     terminal.console().print(text, markup=False, soft_wrap=True)
 
