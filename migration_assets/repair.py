@@ -350,6 +350,7 @@ def _look(
             expected=place.expected,
             actual=seen,
             guarded=place.guarded,
+            ending=place.ended,
         )
         differing.read_target(
             connection,
