@@ -102,18 +102,20 @@ def turned(weeks: Iterable[date]) -> Turned:
     """Return what became of the weeks to which a table's moves led, in their order.
 
     A table stands at every week up to its head's; of those after it that were carried before, a
-    rollback has taken it away.
+    rollback has taken it away. Weeks are counted from the first one: the final cut of a cutover
+    that was given up is labelled with another day.
     """
-    last = date.min  # that was ever carried
+    first = last = date.min  # that was ever carried
     away: tuple[date, ...] = ()
     ever: set[date] = set()
     for week in weeks:
+        first = week if first == date.min else first
         last = max(last, week)
-        away = _weeks_after(week, last)
+        away = _weeks_between(week, last, first)
         ever.update(away)
     return Turned(away=away, again=tuple(sorted(ever.difference(away))))
 
 
-def _weeks_after(week: date, last: date) -> tuple[date, ...]:
-    count = (last - week).days // 7
-    return tuple(week + timedelta(weeks=number) for number in range(1, count + 1))
+def _weeks_between(after: date, last: date, first: date) -> tuple[date, ...]:
+    numbers = range((after - first).days // 7 + 1, (last - first).days // 7 + 1)
+    return tuple(first + timedelta(weeks=number) for number in numbers)

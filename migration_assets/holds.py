@@ -32,14 +32,22 @@ def hold(migration: Migration, table: str, reason: str, *, by: str | None = None
             hint="say why, for those who find the table on hold",
         )
     with _to_hold(migration, table, where) as connection:
+        ledger.refuse_cut_over(connection, migration.source, table, where)
         text = " ".join(reason.split())
         ledger.hold(connection, migration.source, table, reason=text, by=by or who_says_so())
 
 
 @persistent
-def release(migration: Migration, table: str) -> Hold | None:
-    """Let a table go on; return the hold that ended, None where there was none."""
-    with _to_hold(migration, table, f"table {table}") as connection:
+def release(migration: Migration, table: str, *, cut_over: bool = False) -> Hold | None:
+    """Let a table go on; return the hold that ended, None where there was none.
+
+    Raises `HoldError` for one that was cut over, unless that is said: the next run would take the
+    application's rows for mistakes.
+    """
+    where = f"table {table}"
+    with _to_hold(migration, table, where) as connection:
+        if not cut_over:
+            ledger.refuse_cut_over(connection, migration.source, table, where)
         held = ledger.holds(connection, migration.source).get(table)
         ledger.release(connection, migration.source, table)
     return held

@@ -2,11 +2,13 @@
 
 `keep` leaves it red. `repair` puts the rows right at the head and goes on, `rollback` takes the
 last move back. Either only where other people's writing explains everything that differs: a wrong
-load or a cut that reads otherwise is for a person to look into. What was there is kept in each
-case.
+load or a cut that reads otherwise is for a person to look into. A table on hold is left alone:
+after a rollback, and above all after a cutover, when the rows are the application's. What was there
+is kept in each case.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 
 from migration_assets import step
@@ -39,9 +41,11 @@ def carry(
     try:
         return step.carry(migration, table, week, run=run, acknowledged=acknowledged, at=at)
     except ForeignWriteError:
-        if not settle(migration, table, verify(migration, table), run=run):
+        done = settle(migration, table, verify(migration, table), run=run)
+        if not done:
             raise
-    return step.carry(migration, table, week, run=run, acknowledged=acknowledged, at=at)
+    moved = step.carry(migration, table, week, run=run, acknowledged=acknowledged, at=at)
+    return replace(moved, notes=(done, *moved.notes))
 
 
 def settle(migration: Migration, table: str, found: Verified | None, *, run: str) -> str:
@@ -50,7 +54,7 @@ def settle(migration: Migration, table: str, found: Verified | None, *, run: str
     if policy == KEEP or found is None or found.proof.holds:
         return ""
     attribution = found.proof.attribution
-    if attribution is None or not attribution.only_others:
+    if attribution is None or not attribution.only_others or _held(migration, table):
         return ""
     moved = (
         repair(migration, table, run=run)
@@ -66,15 +70,17 @@ def settle(migration: Migration, table: str, found: Verified | None, *, run: str
     )
 
 
-def _roll_back(migration: Migration, table: str, *, run: str) -> Moved | None:
-    """Take the table's last move back; None where there is no way back.
+def _held(migration: Migration, table: str) -> bool:
+    """Tell whether a table is on hold: a second write would take it back one week further."""
+    with connect(migration.target) as connection, translated(f"table {table}"):
+        return table in ledger.holds(connection, migration.source)
 
-    Nor where it is on hold: a second write would take it back one week further, and so on.
-    """
+
+def _roll_back(migration: Migration, table: str, *, run: str) -> Moved | None:
+    """Take the table's last move back; None where there is no way back."""
     with connect(migration.target) as connection, translated(f"table {table}"):
         head = ledger.head(connection, migration.source, table)
-        held = table in ledger.holds(connection, migration.source)
-    if head is None or held:
+    if head is None:
         return None
     try:
         return rollback(

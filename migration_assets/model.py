@@ -562,6 +562,9 @@ class AcceptedRow:
     at: datetime
 
 
+CUT_OVER = "cut over on"  # how the reason of the hold begins that ends a cutover
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """A table that nothing moves until it is released: why, since when, and who said so."""
@@ -570,6 +573,11 @@ class Hold:
     reason: str
     since: datetime
     by: str
+
+    @property
+    def cut_over(self) -> bool:
+        """Whether it is the hold that ends a cutover: the rows are the application's since then."""
+        return self.reason.startswith(CUT_OVER)
 
     @property
     def text(self) -> str:

@@ -31,5 +31,10 @@ def markdown(text: str) -> str:
     return _MARKUP.sub(lambda found: f"\\{found[0]}", one_line(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which takes an s unless it is one."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def _spelled(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()

@@ -351,6 +351,7 @@ def _look(
             expected=place.expected,
             actual=seen,
             guarded=place.guarded,
+            ending=place.ended,
         )
         differing.read_target(
             connection,

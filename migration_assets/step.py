@@ -57,8 +57,9 @@ def _guard_tables(migration: Migration, connection: Connection) -> None:
 
     def to_settle(table: str) -> TableMapping | None:
         head = ledger.head(connection, migration.source, table)
-        if head is None:
-            return None
+        held = ledger.holds(connection, migration.source).get(table)
+        if head is None or (held is not None and held.cut_over):
+            return None  # the cutover took the triggers away: the application writes there now
         mapping = ledger.sealed_mapping(connection, head.mapping_hash)
         there = ddl.read_table(connection, mapping) is not None
         return mapping if there and not write_guard.settled(connection, mapping, mode) else None

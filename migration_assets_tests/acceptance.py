@@ -264,8 +264,7 @@ class Trial:
     def _carried_again(self) -> str:
         with psycopg.connect(self.target) as connection:
             held = [str(name) for (name,) in connection.execute(_HELD)]
-        for name in held:
-            self._command(0, "release", "--", name)
+        self._command(0, "release", "--", *held)
         self._run(self.weeks[1])
         return self._judged(self.weeks[1])
 

@@ -35,24 +35,40 @@ def hold(
     )
 
 
-def release(table: Table) -> None:
-    """Let a table that is on hold go on: the next run carries it to its week."""
+def release(
+    table: Annotated[
+        list[str], typer.Argument(metavar="TABLE...", help="Tables, as the source calls them.")
+    ],
+    *,
+    cut_over: Annotated[
+        bool,
+        typer.Option(
+            "--cut-over", metavar="", help="Also one that was cut over: the cutover is given up."
+        ),
+    ] = False,
+) -> None:
+    """Let tables that are on hold go on: the next run carries them to its week."""
     from migration_assets.defs.resources import embedded_target
     from migration_assets.holds import release as let_go
     from migration_assets.report import terminal
 
-    settings = _settings_with(table)
+    settings = _settings_with(*table)
     with embedded_target(settings) as migration:
-        ended = let_go(migration, table)
-    text = f"{table} is released; it was on hold {ended.text}" if ended else f"{table} is not held"
-    terminal.console().print(text, markup=False, soft_wrap=True)
+        for name in dict.fromkeys(table):
+            ended = let_go(migration, name, cut_over=cut_over)
+            text = (
+                f"{name} is released; it was on hold {ended.text}"
+                if ended
+                else f"{name} is not held"
+            )
+            terminal.console().print(text, markup=False, soft_wrap=True)
 
 
-def _settings_with(table: str) -> "Settings":
+def _settings_with(*tables: str) -> "Settings":
     """Read the settings. Raises `SettingsError` for a table that they don't have."""
     from migration_assets.cli.choices import known_tables, settings_here
     from migration_assets.defs.known import tables_of
 
     settings = settings_here()
-    known_tables([table], tables_of(settings))
+    known_tables(tables, tables_of(settings))
     return settings

@@ -25,18 +25,25 @@ def repair(
     ] = None,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what differs, and what would be done.")
+        bool,
+        typer.Option(
+            "--dry-run", metavar="", help="Only show what differs, and what would be done."
+        ),
     ] = False,
     keep_target: Annotated[
-        bool, typer.Option("--keep-target", help="Let the rows stay as they are on the target.")
+        bool,
+        typer.Option(
+            "--keep-target", metavar="", help="Let the rows stay as they are on the target."
+        ),
     ] = False,
     reason: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Why rows are kept; every check shows it.")
     ] = None,
     kept: Annotated[
-        bool, typer.Option("--kept", help="Put rows right too that were kept, and end that.")
+        bool,
+        typer.Option("--kept", metavar="", help="Put rows right too that were kept, and end that."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Don't ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put exactly the rows right in which tables differ from the cut they stand at, and prove it.

@@ -25,7 +25,9 @@ def rollback(
     ] = None,
     entry: Annotated[
         int | None,
-        typer.Option(help="Or this entry of the ledger and everything after it in its table."),
+        typer.Option(
+            metavar="N", help="Or this entry of the ledger and everything after it in its table."
+        ),
     ] = None,
     table: Tables = None,
     dry_run: Annotated[

@@ -11,7 +11,6 @@ from migration_assets.cutover.look import Look, TableLook
 from migration_assets.cutover.objects import Planned
 from migration_assets.errors import MigrationError
 from migration_assets.migration import Migration
-from migration_assets.model import Hold
 from migration_assets.report.certificate import Condition, Verdict
 from migration_assets.report.checkup import size
 from migration_assets.source import cut as cuts
@@ -22,7 +21,6 @@ NO_BACKUP = backup.NO_BACKUP
 EXCEPTIONS, VIOLATIONS, LEFT_OUT = "exceptions", "violations", "left_out"
 ACKNOWLEDGEMENTS = (NO_BACKUP, EXCEPTIONS, VIOLATIONS, LEFT_OUT)
 _REHEARSAL = re.compile(r"/rehearsal-[^/]*\.json$")
-HELD = "cut over on"  # how the reason of the hold begins that ends a cutover
 
 
 def conditions(
@@ -45,11 +43,6 @@ def conditions(
         _delta(look, counted, unread),
         _rehearsal(migration),
     )
-
-
-def is_cut_over(hold: Hold) -> bool:
-    """Tell the hold that ends a cutover from every other."""
-    return hold.reason.startswith(HELD)
 
 
 def _condition(

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from psycopg import sql
 
 from migration_assets.cutover import objects
-from migration_assets.cutover.checks import HELD, LEFT_OUT, VIOLATIONS
+from migration_assets.cutover.checks import LEFT_OUT, VIOLATIONS
 from migration_assets.cutover.journal import Journal
 from migration_assets.cutover.objects import Making, Planned
 from migration_assets.errors import GuardError, ProofError, TargetError
 from migration_assets.migration import Migration
-from migration_assets.model import Cut, Head, SourceTable, TableMapping
+from migration_assets.model import CUT_OVER, Cut, Head, SourceTable, TableMapping
 from migration_assets.source.reader import catalog_in
 from migration_assets.target import constraints, ddl, ledger, scratch
 from migration_assets.target.connection import Connection, connect, transaction, translated
@@ -103,7 +103,7 @@ def _identities(making: Making, cut: Cut, tables: Sequence[AtCut]) -> int:
     ):
         making.guard(connection)
         for table in tables:
-            restart_identity(connection, table.mapping, cut, table.shape)
+            restart_identity(connection, table.mapping, cut, table.shape, beyond_rows=True)
         connection.execute("COMMIT")
     making.at("identities")
     return sum(any(c.identity for c in t.mapping.columns) for t in tables)
@@ -131,7 +131,7 @@ def finish(journal: Journal, cut: Cut, tables: Sequence[AtCut]) -> None:
     guard loads go with it: from then on the tables are the application's.
     """
     migration = journal.migration
-    reason = f"{HELD} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC (cut {cut.id})"
+    reason = f"{CUT_OVER} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC (cut {cut.id})"
     with (
         connect(migration.target) as connection,
         translated("cutover, end"),

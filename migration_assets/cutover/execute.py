@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 
 from migration_assets.cutover import backup, checks, objects, record
 from migration_assets.cutover.changed import differences
-from migration_assets.cutover.checks import EXCEPTIONS, is_cut_over
+from migration_assets.cutover.checks import EXCEPTIONS
 from migration_assets.cutover.ending import AtCut, elsewhere, finish, make_deferred
 from migration_assets.cutover.journal import Journal
 from migration_assets.cutover.label import is_final, next_label, open_week
@@ -114,20 +114,18 @@ def _done(migration: Migration) -> bool:
     Raises `GuardError` where only some are: somebody has released the others since.
     """
     heads, held = heads_and_holds(migration)
-    settings = migration.settings
-    chosen = {
-        name
-        for name in heads
-        if matches(name, settings.include) and not matches(name, settings.exclude)
-    }
-    done = {name for name, hold in held.items() if is_cut_over(hold)}
+    done = {name for name, hold in held.items() if hold.cut_over}
+    include, exclude = migration.settings.include, migration.settings.exclude
+    # A table that was loaded and is left out by now isn't cut over.
+    chosen = {name for name in heads if matches(name, include) and not matches(name, exclude)}
     if done and not chosen <= done:
         released = ", ".join(sorted(chosen - done))
         raise GuardError(
             what=f"the migration was cut over, and tables were released since: {released}",
             where="cutover",
             expected="all tables on hold, as the cutover left them, or none",
-            hint="release the others too where the cutover is to be done again, or hold these",
+            hint="`migration-assets release TABLE --cut-over` the others too where the cutover is"
+            " to be done again; or hold these again, for the reason that the others have",
         )
     return bool(done)
 

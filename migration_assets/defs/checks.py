@@ -7,6 +7,9 @@ keys don't. Dagster only lets errors block, and no warnings.
 from collections.abc import Container, Iterable, Iterator
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,  # not exported
+)
 
 from migration_assets.plain import markdown
 from migration_assets.report.checks import (
@@ -88,6 +91,7 @@ def note(
     """Note a result at a partition that isn't the run's own.
 
     Not as an event without a run, of which Dagster's storage takes one for each partition.
+    Dagster's lists leave out a result that doesn't name the partition's last materialization.
     """
     evaluation = dg.AssetCheckEvaluation(
         asset_key=asset,
@@ -98,6 +102,7 @@ def note(
         metadata=_metadata(result),
         blocking=result.name in BLOCKING,
         partition=partition,
+        target_materialization_data=_last_materialization(context.instance, asset, partition),
     )
     event = dg.DagsterEvent(
         event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
@@ -105,6 +110,17 @@ def note(
         event_specific_data=evaluation,
     )
     context.instance.report_dagster_event(event, run_id=context.run.run_id)
+
+
+def _last_materialization(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partition: str
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    asked = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition])
+    for record in instance.fetch_materializations(asked, limit=1).records:
+        return AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+    return None
 
 
 def _severity(result: Result) -> dg.AssetCheckSeverity:

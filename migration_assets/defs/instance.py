@@ -138,6 +138,8 @@ def serve(settings: Settings, port: int) -> None:
         superseded = "ignore:Function `dev_command` is superseded"  # by a package we don't need
         command = ["-W", superseded, "-m", "dagster", "dev"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
+        if not Path("workspace.yaml").exists():  # only the project's own folder has one
+            command += ["-m", "migration_assets.definitions"]
         with subprocess.Popen([sys.executable, *command]) as server:  # noqa: S603 - our own
             try:
                 server.wait()

@@ -17,7 +17,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
-from migration_assets.plain import markdown, one_line
+from migration_assets.plain import counted, markdown, one_line
 from migration_assets.settings import Settings
 from migration_assets.target.connection import address_of, database_of
 
@@ -119,14 +119,10 @@ def target_address(settings: Settings) -> dict[str, dg.MetadataValue]:
 def described(table: SourceTable) -> str:
     """Say what a table of the source is: its columns, key and foreign keys."""
     key = f"key ({', '.join(table.key)})" if table.key else "no declared key"
-    said = f"Source table {table.name}: {_counted(len(table.columns), 'column')}, {key}"
+    said = f"Source table {table.name}: {counted(len(table.columns), 'column')}, {key}"
     if table.foreign_keys:
-        said += f", {_counted(len(table.foreign_keys), 'foreign key')}"
+        said += f", {counted(len(table.foreign_keys), 'foreign key')}"
     return markdown(said) + "."
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def tags(table: SourceTable) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The two assets of each source table: its delta, and its copy on the target with its proofs."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from types import MappingProxyType
@@ -34,7 +35,7 @@ from migration_assets.errors import MigrationError, StateError, TransientError, 
 from migration_assets.findings import Moved, Outcome
 from migration_assets.mapping.names import allocate, asset_name
 from migration_assets.migration import Migration
-from migration_assets.mismatch import carry, settle
+from migration_assets.mismatch import ROLLBACK, carry, settle
 from migration_assets.model import (
     Catalog,
     Delta,
@@ -202,6 +203,7 @@ def aurora_asset(
                 found = checked_alone(migration, asked, selected, run=context.run.run_id)
         except MigrationError as error:
             yield from checks.results(key, of_error(asked, error), selected=selected)
+            _note_policy(context, migration, asked)
             raise failure(error) from error
         except Exception as error:  # noqa: BLE001 - as above
             told = bug(error)
@@ -212,6 +214,17 @@ def aurora_asset(
         yield from checks.results(key, found, selected=selected)
 
     return _aurora
+
+
+def _note_policy(context: dg.AssetExecutionContext, migration: Migration, asked: Asked) -> None:
+    """Let weeks be red that `on_mismatch` has just taken back, before the run fails for it.
+
+    What can't be said now the table's next run says.
+    """
+    if migration.settings.on_mismatch == ROLLBACK:
+        with suppress(MigrationError):
+            key = aurora_key(asked.table)
+            note_taken_back(context, migration, key, asked.table, but=asked.week)
 
 
 def _move(
@@ -273,7 +286,7 @@ def checked_alone(
         verified = verify(migration, asked.table)
     if verified is None:
         raise _never_loaded(asked)
-    _refuse_later_week(asked, verified.proof.week)
+    _refuse_later_week(asked, verified.proof.week, done)
     results = [
         *of_proof(asked, verified.proof, basis=NOW),
         *of_inspection(asked, verified.inspection, moved=False),
@@ -289,11 +302,15 @@ def _never_loaded(asked: Asked) -> StateError:
     )
 
 
-def _refuse_later_week(asked: Asked, head: date) -> None:
-    """Let no check turn green for a week that the table was not carried to."""
+def _refuse_later_week(asked: Asked, head: date, done: str = "") -> None:
+    """Let no check turn green for a week that the table was not carried to, or was taken back.
+
+    `done` is what was done about rows of others just now.
+    """
     if asked.week is not None and head < asked.week:
+        stands = f"the table stands at {head}"
         raise StateError(
-            what=f"this week was not carried yet: the table stands at {head}",
+            what=f"{done}: {stands}" if done else f"this week was not carried yet: {stands}",
             where=asked.where,
             expected="a week that the table's head covers",
             hint=f"materialize {aurora_key(asked.table).to_user_string()} for this week",

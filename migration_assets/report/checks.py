@@ -66,11 +66,6 @@ class Asked:
         """Return the command that proves this table again."""
         return f"migration-assets verify --table {shlex.quote(self.table)}"
 
-    @property
-    def repair_command(self) -> str:
-        """Return the command that puts this table's differing rows right."""
-        return f"migration-assets repair {shlex.quote(self.table)}"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -194,8 +189,7 @@ def _named(asked: Asked, differences: Iterable[Difference]) -> tuple[str, ...]:
 
 
 def _mend(asked: Asked, proof: Proof) -> str:
-    told = what_to_do(asked.table, proof.attribution)
-    return f"{told}. Command: {asked.repair_command}"
+    return what_to_do(asked.table, proof.attribution)
 
 
 def _listed(asked: Asked, proof: Proof, *, equal: bool) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from migration_assets.model import Policy
+from migration_assets.plain import counted
 from migration_assets.report.plan import NEW, REFUSED, Pinned, Plan, PlannedColumn, TablePlan
 from migration_assets.settings_edit import scalar
 
@@ -96,7 +97,7 @@ def details(column: PlannedColumn) -> Iterator[str]:
         if found.lowest is not None:
             facts.append(f"from {found.lowest} to {found.highest}")
         if found.longest is not None:
-            facts.append(f"up to {_counted(found.longest, 'byte')}")
+            facts.append(f"up to {counted(found.longest, 'byte')}")
         if facts:
             yield ", ".join(facts)
         if found.examples:
@@ -126,10 +127,6 @@ def _print_unfit(table: TablePlan, console: Console) -> None:
         more = " …" if unfit.rows > len(unfit.keys) else ""
         keys = "; ".join(unfit.keys)
         console.print(f"    such as {keys}{more}", markup=False, soft_wrap=True)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _sum(plan: Plan) -> str:

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from migration_assets.findings import Proof, Quarantined
 from migration_assets.model import AcceptedRow, Hold
-from migration_assets.plain import plain
+from migration_assets.plain import counted, plain
 from migration_assets.report.answers import Carried, Repaired, Replayed, TableProof
 from migration_assets.report.checks import FOREIGN_KEYS, Result, exception_lines
 from migration_assets.report.status import Cell, Status
-from migration_assets.verify.attribution import sentences
+from migration_assets.verify.attribution import sentences, what_to_do
 
 _PLAIN_WIDTH = 120  # columns where output goes to a file or pipe, which has no width of its own
 _AROUND_CELL = 2  # characters: its right padding and border
@@ -173,7 +173,7 @@ def print_verified(found: Iterable[TableProof], console: Console, *, show_keys: 
         )
     console.print(grid)
     for table in tables:
-        texts = _texts(table.proof, show_keys=show_keys)
+        texts = _texts(table.table, table.proof, show_keys=show_keys)
         for text in (*texts, table.lag, table.error):
             if text:
                 line = f"{table.table}: {text}"
@@ -191,19 +191,24 @@ def _accepted(proof: Proof | None) -> tuple[AcceptedRow, ...]:
     return proof.accepted if proof else ()
 
 
-def _texts(proof: Proof | None, *, show_keys: bool) -> list[str]:
-    """Name differing rows, then say where the differences come from."""
+def _texts(table: str, proof: Proof | None, *, show_keys: bool) -> list[str]:
+    """Name differing rows, then say where the differences come from, and what can be done."""
     if proof is None:
         return []
     named = [difference.text(show_key=show_keys) for difference in proof.differences]
     causes = sentences(proof.attribution) if proof.attribution else ()
-    return [*named, *causes]
+    to_do = [f"to do: {what_to_do(table, proof.attribution)}"] if causes else []
+    return [*named, *causes, *to_do]
 
 
 def print_preview(table: Repaired, console: Console, *, show_keys: bool) -> None:
     """Print what differs in a table, where that comes from, and what a repair would do."""
     found = table.preview
-    lines = [table.error] if table.error else _texts(found and found.proof, show_keys=show_keys)
+    lines = (
+        [table.error]
+        if table.error
+        else _texts(table.table, found and found.proof, show_keys=show_keys)
+    )
     for line in lines:
         text = f"{table.table}: {line}"
         console.print(text, style="red", markup=False, soft_wrap=True)
@@ -217,24 +222,22 @@ def _repair_text(table: Repaired) -> str:
     found = table.preview
     if found is None or not found.differs:
         return table.outcome
-    text = (
-        f"at week {found.week}, {found.insert:,} rows to insert, {found.update:,} to update,"
-        f" {found.delete:,} to delete"
-    )
+    made = {"insert": found.insert, "update": found.update, "delete": found.delete}
+    todo = [f"{counted(number, 'row')} to {what}" for what, number in made.items() if number]
     if found.gone:
-        text += ", into a table that is gone and is made anew"
+        todo.append("the table, which is gone, to make anew")
     elif found.proof is not None and not found.proof.quarantine_equal:
-        text += ", its quarantine to make anew"
+        todo.append("its quarantine to make anew")
     if found.ending:
-        text += f", {len(found.ending):,} exceptions to end"
-    return text
+        todo.append(f"{counted(len(found.ending), 'exception')} to end")
+    return f"at week {found.week}: {', '.join(todo)}"
 
 
 def print_repaired(table: Repaired, console: Console, *, show_keys: bool) -> None:
     """Print how a table's repair ended."""
     text = f"{table.table}: {table.error or table.outcome}"
     if table.moved is not None and not table.error:
-        text += f", {table.moved.displaced:,} rows kept in migration.displaced"
+        text += f", {counted(table.moved.displaced, 'row')} kept in migration.displaced"
     style = "red" if table.error else None
     console.print(text, style=style, markup=False, soft_wrap=True)
     for line in exception_lines(table.kept, show_keys=show_keys):

@@ -27,7 +27,7 @@ from migration_assets.source.connection import encoding_of, open_cut, quote, tra
 # A step asks about one cut, or two; with 300 tables each is asked 300 times. Cuts never change, so
 # what was read of one stays true; a damaged file is noticed by `cut.check`, whoever reads it.
 _REMEMBERED_CUTS = 4
-_LAST_KEY = 2**63 - 1
+LAST_KEY = 2**63 - 1
 # SQLITE_MAX_COLUMN of every distribution's build: what one result may hold
 RESULT_COLUMNS = 2000
 
@@ -234,7 +234,7 @@ def next_key(cut: Cut, table: SourceTable, column: str) -> int:
             given = connection.execute(
                 "SELECT max(seq) FROM main.sqlite_sequence WHERE name = ?", (table.name,)
             ).fetchone()[0]
-    return min(max(last or 0, given or 0, 0) + 1, _LAST_KEY)
+    return min(max(last or 0, given or 0, 0) + 1, LAST_KEY)
 
 
 def orphans(cut: Cut, table: SourceTable) -> list[int] | None:

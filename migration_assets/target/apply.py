@@ -20,6 +20,7 @@ from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import TargetTable, table_name
 from migration_assets.target.staging import STAGED, staged_value
 from migration_assets.target.writing import (
+    KEPT_CHANGED,
     SHOWN,
     Applied,
     insert_staged,
@@ -32,7 +33,6 @@ from migration_assets.verify import digest_sql
 from migration_assets.verify.attribution import ways_out
 
 FOREIGN_WRITES = "foreign_writes"
-KEPT_CHANGED = "kept as it is on the target, and changed at the source"
 
 
 def same_key(mapping: TableMapping, left: str, right: str) -> sql.Composed:
@@ -66,9 +66,9 @@ def foreign_rows(
     Those that exceptions keep are called so. Without a key this also finds the copies that `apply`
     deletes, so it has to come first.
     """
-    if not mapping.key:
-        return copies.lacking(connection, mapping, delta)
     hashes = {row.key_hash for row in kept}
+    if not mapping.key:
+        return copies.lacking(connection, mapping, delta, hashes)
     query = sql.SQL(
         "SELECT {key}, t.ctid IS NULL, {key_hash} FROM {staged} AS s"
         " LEFT JOIN {table} AS t ON {same}"

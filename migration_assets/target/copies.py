@@ -5,6 +5,8 @@ one only matters to columns that are not ours. Copies are addressed by table and
 safe since the move's lock keeps every other writer out.
 """
 
+from collections.abc import Collection
+
 from psycopg import sql
 
 from migration_assets.findings import Difference
@@ -13,6 +15,7 @@ from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import TargetTable, table_name
 from migration_assets.target.staging import STAGED
 from migration_assets.target.writing import (
+    KEPT_CHANGED,
     SHOWN,
     Applied,
     insert_staged,
@@ -26,10 +29,13 @@ LEAVING = sql.Identifier("pg_temp", "leaving")
 STANDING = sql.Identifier("pg_temp", "standing")
 
 
-def lacking(connection: Connection, mapping: TableMapping, delta: Delta) -> list[Difference]:
+def lacking(
+    connection: Connection, mapping: TableMapping, delta: Delta, kept: Collection[int] = ()
+) -> list[Difference]:
     """Find the copies that are to be deleted; name rows of which too few stand (most `SHOWN`).
 
-    Nothing is changed yet; `apply` deletes what was found here.
+    Those that exceptions keep, by their hashes (`kept`), are called so. Nothing is changed yet;
+    `apply` deletes what was found here.
     """
     if not delta.deletes:
         return []
@@ -61,7 +67,9 @@ def lacking(connection: Connection, mapping: TableMapping, delta: Delta) -> list
     return [
         Difference(
             key=f"row with hash {int(str(row_hash)):+d}",
-            what=f"{found} copies on the target where {copies} are to be deleted",
+            what=KEPT_CHANGED
+            if row_hash in kept
+            else f"{found} copies on the target where {copies} are to be deleted",
         )
         for row_hash, found, copies in rows
     ]

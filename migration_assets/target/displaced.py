@@ -102,6 +102,11 @@ def _put_back(
     there = [name for name, _ in table.columns] if table else []
     columns = batch.columns or tuple(there)
     problem = _misfit(mapping, columns, there)
+    if batch.columns is None and _lost_columns(connection, mapping):
+        problem = (
+            "they were kept by an older release, which didn't note their columns, and columns of"
+            " the table were dropped"
+        )
     if problem or table is None:
         return problem, PutBack()
     try:
@@ -111,6 +116,15 @@ def _put_back(
         # Its text may quote a row; the name of what refuses it doesn't.
         name = error.diag.constraint_name or error.diag.column_name
         return f"{type(error).__name__}{f' ({name})' if name else ''}", PutBack()
+
+
+def _lost_columns(connection: Connection, mapping: TableMapping) -> bool:
+    """Tell whether any column of the table was ever dropped: the others' places mean less then."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attisdropped)",
+        (table_name(mapping).as_string(None),),
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def _misfit(mapping: TableMapping, columns: Sequence[str], there: Sequence[str]) -> str:

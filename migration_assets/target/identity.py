@@ -9,15 +9,23 @@ where the sequence stands right already.
 from psycopg import sql
 
 from migration_assets.model import Cut, SourceTable, TableMapping
-from migration_assets.source.reader import next_key
+from migration_assets.source.reader import LAST_KEY, next_key
 from migration_assets.target import ddl
 from migration_assets.target.connection import Connection
 
 
 def restart_identity(
-    connection: Connection, mapping: TableMapping, cut: Cut, table: SourceTable
+    connection: Connection,
+    mapping: TableMapping,
+    cut: Cut,
+    table: SourceTable,
+    *,
+    beyond_rows: bool = False,
 ) -> None:
-    """Let the key go on as it does in the cut; a table without such a key is left alone."""
+    """Let the key go on as it does in the cut; a table without such a key is left alone.
+
+    `beyond_rows` lets it go on after every row of the target, those of its own that are kept too.
+    """
     column = next((c for c in mapping.columns if c.identity), None)
     if column is None:
         return
@@ -26,6 +34,8 @@ def restart_identity(
     if sequence is None:
         return
     wanted = next_key(cut, table, column.name)
+    if beyond_rows:
+        wanted = max(wanted, _after_rows(connection, mapping, column.target))
     # As a numeric: after the last key there is no next one.
     query = "SELECT last_value::numeric + CASE WHEN is_called THEN 1 ELSE 0 END FROM {}"
     row = connection.execute(sql.SQL(query).format(sequence)).fetchone()
@@ -33,6 +43,14 @@ def restart_identity(
         connection.execute(
             sql.SQL("ALTER SEQUENCE {} RESTART WITH {}").format(sequence, sql.Literal(wanted))
         )
+
+
+def _after_rows(connection: Connection, mapping: TableMapping, column: str) -> int:
+    query = sql.SQL("SELECT coalesce(max({}), 0) FROM {}").format(
+        sql.Identifier(column), ddl.table_name(mapping)
+    )
+    row = connection.execute(query).fetchone()
+    return min(int(str(row[0])) + 1, LAST_KEY) if row else 1
 
 
 def _sequence(connection: Connection, mapping: TableMapping, column: str) -> sql.Identifier | None:

@@ -278,6 +278,20 @@ def refuse_held(connection: Connection, source: str, table: str, where: str) -> 
         )
 
 
+def refuse_cut_over(connection: Connection, source: str, table: str, where: str) -> None:
+    """Raise `HoldError` where the table was cut over: what others write there is no mistake."""
+    held = holds(connection, source).get(table)
+    if held is not None and held.cut_over:
+        raise HoldError(
+            what=f"the table is on hold {held.text}",
+            where=where,
+            expected="a table that follows its source: since the cutover its rows are the"
+            " application's, and none of them is put right or taken back",
+            hint=f"only where the cutover is given up: `migration-assets release"
+            f" {shlex.quote(table)} --cut-over`",
+        )
+
+
 # Through JSON, since a ledger that no run has brought forward yet has no such column.
 _ENTRIES = """
 SELECT entry, table_name, kind, week, base_week, inserted, updated, deleted, source_rows,

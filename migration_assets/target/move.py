@@ -54,6 +54,8 @@ def move(connection: Connection, target: Target, step: Step) -> Moved | None:
         if step.restoring is None and step.repairing is None:
             # Under the lock that `hold` takes too: one that was set while this was prepared wins.
             ledger.refuse_held(connection, step.mapping.source, step.mapping.table, step.where)
+        else:
+            ledger.refuse_cut_over(connection, step.mapping.source, step.mapping.table, step.where)
         written = write_rows(connection, step)
         if written is None:
             return None

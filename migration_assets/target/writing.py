@@ -14,6 +14,7 @@ from migration_assets.model import (
 from migration_assets.target.ddl import TargetTable, table_name
 from migration_assets.target.staging import STAGED, staged_value
 
+KEPT_CHANGED = "kept as it is on the target, and changed at the source"
 SHOWN = 20  # differing rows that are named; the counts are always whole
 
 

@@ -88,9 +88,9 @@ def ways_out(table: str) -> str:
     name = shlex.quote(table)
     return (
         f"`migration-assets repair {name}` puts the source's rows back and keeps theirs in"
-        f" migration.displaced, `migration-assets repair {name} --keep-target --reason TEXT` lets"
-        f" theirs stay, `migration-assets rollback --week WEEK --table {name}` takes that week and"
-        " what came after it back"
+        f" migration.displaced; `migration-assets repair {name} --keep-target --reason TEXT` lets"
+        f" theirs stay; `migration-assets rollback --week WEEK --table {name}` takes a week and"
+        " everything later back"
     )
 
 

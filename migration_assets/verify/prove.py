@@ -150,10 +150,12 @@ def attributed(
     expected: Expected,
     actual: Digest,
     guarded: bool,
+    ending: Sequence[AcceptedRow] = (),
 ) -> Proof:
     """Return a proof of what stands at the head with where its differences come from.
 
-    `guarded` tells whether the write guard notes who writes.
+    `guarded` tells whether the write guard notes who writes; `ending` are exceptions in force that
+    the proof leaves out, since they are to end.
     """
     if proof.holds:
         return proof
@@ -163,7 +165,7 @@ def attributed(
         expected,
         actual,
         quarantine_equal=proof.quarantine_equal,
-        accepted=(*proof.accepted, *proof.lapsed),
+        accepted=(*proof.accepted, *proof.lapsed, *ending),
         lapsed=len(proof.lapsed),
         writes=noted_since(connection, mapping.source, mapping.table, head.entry),
         writes_known=guarded,

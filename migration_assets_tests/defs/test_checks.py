@@ -199,7 +199,7 @@ def test_what_somebody_changed_shows_with_the_command_that_mends_it(pipeline: Pi
         assert "id=2" in str(shown(found[name])["differences"])
         assert "amount" in str(shown(found[name])["differences"])
     command = str(shown(found[CONTENT_DIGEST])["to_do"])
-    assert command.endswith("Command: migration-assets repair orders")
+    assert command.startswith("`migration-assets repair orders` puts the source's rows back")
     repair(open_migration(pipeline.settings()), "orders", run="test")
     assert all(evaluation.passed for evaluation in alone(pipeline, 1, *CHECKS).values())
 

@@ -62,6 +62,11 @@ def last_check(pipeline: Pipeline, table: str, number: int) -> tuple[bool, str]:
         AssetCheckExecutionRecordStatus.SUCCEEDED,
         AssetCheckExecutionRecordStatus.FAILED,
     )
+    shown = pipeline.instance.event_log_storage.get_asset_check_partition_info(
+        [dg.AssetCheckKey(aurora_key(table), "content_digest")],
+        partition_keys=[week(number).isoformat()],
+    )
+    assert [one.is_current for one in shown] == [True], "Dagster's lists would not show it"
     said = f"{evaluation.description}; {evaluation.metadata['to_do'].value}"
     return evaluation.passed, said
 
@@ -137,6 +142,35 @@ def test_a_table_that_can_not_be_rolled_back_does_not_stop_the_others(lived: Pip
     assert "changed on the target by someone else" in outcome.failures["orders"]
     assert green(lived, "orders") == [True, True, True]
     assert green(lived, "tag") == [True, False, False]
+
+
+def test_a_week_that_the_policy_took_back_is_red(make_pipeline: MakePipeline) -> None:
+    """The run that met foreign rows says so at the week that it took back, beside its own."""
+    pipeline = make_pipeline(SCHEMA)
+    pipeline.configure(weeks=3, on_mismatch="rollback")
+    for number in (1, 2):
+        pipeline.change(f"INSERT INTO orders VALUES (1{number}, 'x')")
+        assert pipeline.run(number).success
+    pipeline.on_target("UPDATE public.orders SET note = 'theirs' WHERE id = 1")
+    pipeline.change("UPDATE orders SET note = 'ours' WHERE id = 1")
+    assert not pipeline.run(3).success
+    assert green(pipeline, "orders") == [True, False, False]
+    _, said = last_check(pipeline, "orders", 2)
+    assert f"the table stands at {week(1)}, and is on hold" in said
+    assert green(pipeline, "tag") == [True, True, True]
+
+
+def test_checks_that_let_the_policy_take_a_week_back_are_red(make_pipeline: MakePipeline) -> None:
+    """They say what was done, not only that the week was never carried."""
+    pipeline = make_pipeline(SCHEMA)
+    pipeline.configure(weeks=3, on_mismatch="rollback")
+    for number in (1, 2):
+        assert pipeline.run(number).success
+    pipeline.on_target("UPDATE public.orders SET note = 'theirs' WHERE id = 1")
+    assert not pipeline.run_checks(2, aurora_key("orders"), "content_digest").success
+    passed, said = last_check(pipeline, "orders", 2)
+    assert not passed
+    assert "`on_mismatch: rollback`: entry" in said
 
 
 def launched(pipeline: Pipeline, **config: str | int) -> dg.ExecuteInProcessResult:

@@ -30,10 +30,12 @@ def test_a_changed_row_is_looked_at_and_put_right(site: Site) -> None:
     assert verified.returncode == FAILED
     assert "somebody else wrote on the target" in verified.stdout
     assert "write_guard: log" in verified.stdout
+    assert "to do: `migration-assets repair customers` puts" in verified.stdout
     looked = site.type_in("repair", "--dry-run")
     assert looked.returncode == FAILED
     assert "id=1: differs (name)" in looked.stdout
-    assert "0 rows to insert, 1 to update, 0 to delete" in looked.stdout
+    assert f"customers: at week {WEEK_1}: 1 row to update\n" in looked.stdout
+    assert "repair customers --keep-target --reason TEXT" in looked.stdout
     assert "orders: equal" in looked.stdout
     unasked = site.type_in("repair")
     assert unasked.returncode == MISUSED
@@ -74,6 +76,7 @@ def test_a_changed_row_is_kept_with_a_reason_and_listed_everywhere(site: Site) -
     assert site.on_target("SELECT name FROM public.customers WHERE id = 1") == [("Eve",)]
     given = site.type_in("repair", "customers", "--kept", "--yes")
     assert given.returncode == GOOD
-    assert "1 exceptions to end" in given.stdout
+    assert f"customers: at week {WEEK_1}: 1 row to update, 1 exception to end" in given.stdout
+    assert "the cut reads otherwise" not in given.stdout
     assert site.on_target("SELECT name FROM public.customers WHERE id = 1") == [("Ada",)]
     assert "Ada asked" not in site.type_in("status").stdout

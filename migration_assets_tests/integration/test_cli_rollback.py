@@ -41,7 +41,7 @@ def test_a_week_is_taken_back_and_comes_again(site: Site) -> None:
     done = site.type_in("rollback", "--week", WEEK_2, "--yes", "--table", "orders")
     assert done.returncode == GOOD, done.stdout + done.stderr
     assert f"orders: rolled back to week {WEEK_1} (entry 5)" in done.stdout
-    assert "`migration-assets release orders`" in done.stdout
+    assert "`migration-assets release orders`, and `migration-assets run`" in done.stdout
     assert site.on_target("SELECT max(id) FROM public.orders") == [(2,)]
     assert site.on_target("SELECT max(id) FROM public.customers") == [(3,)]
 

@@ -9,14 +9,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from migration_assets import standing
+from migration_assets import mismatch, standing, undo
 from migration_assets.cutover.execute import dry_run, execute
-from migration_assets.errors import GuardError, MigrationError, TargetError
+from migration_assets.errors import GuardError, HoldError, MigrationError, TargetError
 from migration_assets.holds import hold, release
 from migration_assets.migration import Migration
-from migration_assets.repair import keep_target
+from migration_assets.repair import keep_target, repair
 from migration_assets.report.certificate import Condition, Verdict, markdown
+from migration_assets.step import bootstrap
 from migration_assets_tests.fixtures_migration import (
+    DISPLACE,
     MakeMigration,
     assert_equal,
     change,
@@ -230,6 +232,87 @@ def test_a_table_that_was_excluded_meanwhile_is_left_as_it_is(
         execute(loaded, acknowledged=NO_BACKUP, now=NOW)
 
 
+LOG = "CREATE TABLE log (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO log VALUES (1, 1);"
+
+
+@pytest.mark.parametrize("policy", ["repair", "rollback"])
+def test_what_the_application_writes_after_a_cutover_is_no_mismatch(
+    make_migration: MakeMigration, policy: str
+) -> None:
+    """No policy, no repair and no rollback touches its rows; nor can the table be let go in error.
+
+    Whoever gives the cutover up has to say so, and may repair and take back again.
+    """
+    migration = shop(make_migration, LOG, on_mismatch=policy)
+    cut_over(migration)
+    write_on_target(migration, "INSERT INTO log VALUES (2, 2)", "UPDATE log SET n = 9 WHERE id = 1")
+    before = snapshot(migration)
+    found = standing.verify(migration, "log")
+    assert found is not None
+    assert not found.proof.holds
+    assert mismatch.settle(migration, "log", found, run="test") == ""
+    for touch in (
+        lambda: repair(migration, "log", run="test"),
+        lambda: keep_target(migration, "log", reason="new rows"),
+        lambda: undo.rollback(
+            migration, "log", week=week(1) + timedelta(days=1), run="test", acknowledged=DISPLACE
+        ),
+        lambda: hold(migration, "log", "another reason"),
+        lambda: release(migration, "log"),
+    ):
+        with pytest.raises(HoldError, match="cut over on") as caught:
+            touch()
+        assert "release log --cut-over" in caught.value.hint
+        assert snapshot(migration) == before
+    ended = release(migration, "log", cut_over=True)
+    assert ended is not None
+    assert ended.cut_over
+    moved = repair(migration, "log", run="test")
+    assert moved is not None
+    assert moved.displaced == 2
+
+
+@pytest.mark.parametrize("mode", ["log", "refuse"])
+def test_the_write_guard_stays_away_after_a_cutover(
+    make_migration: MakeMigration, mode: str
+) -> None:
+    """A run of the schedule that comes after it doesn't keep the application from writing."""
+    migration = shop(make_migration, LOG, write_guard=mode)
+    cut_over(migration)
+    bootstrap(migration)
+    write_on_target(migration, "INSERT INTO log VALUES (2, 2)")
+    assert target_rows(migration, "SELECT FROM migration.foreign_write") == []
+
+
+def test_keys_go_on_after_rows_of_the_targets_own(make_migration: MakeMigration) -> None:
+    """Else the application's first rows would meet them."""
+    migration = shop(make_migration, LOG)
+    write_on_target(migration, "INSERT INTO log VALUES (2, 7), (5, 7)")
+    keep_target(migration, "log", reason="agreed")
+    cut_over(migration, "exceptions")
+    write_on_target(migration, "INSERT INTO log (n) VALUES (8)")
+    assert target_rows(migration, "SELECT id FROM log WHERE n = 8") == [(6,)]
+
+
+def test_a_table_that_is_left_out_since_it_was_loaded_keeps_no_cutover_from_ending(
+    make_migration: MakeMigration,
+) -> None:
+    """It isn't cut over, so a second run doesn't take it for one that was let go."""
+    migration = shop(make_migration, f"{LOG} CREATE TABLE old (id INTEGER PRIMARY KEY)")
+    settings = migration.settings.model_copy(update={"exclude": ("old",)})
+    migration = replace(migration, settings=settings)
+
+    def killed(stage: str) -> None:
+        if stage == "held":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_over(migration, "left_out", at=killed)
+    document = cut_over(migration, "left_out")
+    assert document["verdict"] == "go with exception"
+    assert standing.holds(migration).keys() == {"log"}
+
+
 def test_a_cutover_that_is_given_up_leaves_the_open_week_its_own_cut(
     make_migration: MakeMigration,
 ) -> None:
@@ -237,7 +320,7 @@ def test_a_cutover_that_is_given_up_leaves_the_open_week_its_own_cut(
     migration = shop(make_migration)
     cut_over(migration)
     for table in standing.holds(migration):
-        release(migration, table)
+        release(migration, table, cut_over=True)
     write_on_target(migration, "ALTER TABLE product DROP CONSTRAINT product_best_customer_fkey")
     change(migration, "INSERT INTO log VALUES ('late', 'late', 9)")
     load_week(migration, 2, tables=["log"])

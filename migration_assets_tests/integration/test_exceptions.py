@@ -160,6 +160,23 @@ def test_a_kept_row_that_changes_at_the_source_stops_the_week(
     assert_equal(migration)
 
 
+def test_a_kept_copy_that_goes_at_the_source_is_no_foreign_write(
+    make_migration: MakeMigration,
+) -> None:
+    """Without a key, too, the way out is named that there is."""
+    migration = make_migration(STOCK.replace(" PRIMARY KEY", ""))
+    load_week(migration, 1)
+    write_on_target(migration, "DELETE FROM stock WHERE id = 2")
+    repair.keep_target(migration, "stock", reason="agreed")
+    change(migration, "DELETE FROM stock WHERE id = 2")
+    error = run_week(migration, 2)["stock"]
+    assert isinstance(error, GuardError)
+    assert "repair stock --kept" in error.hint
+    repair.repair(migration, "stock", run="test", kept=True)
+    load_week(migration, 2)
+    assert_equal(migration)
+
+
 def test_another_mapping_writes_over_kept_rows_only_when_told(
     make_migration: MakeMigration,
 ) -> None:

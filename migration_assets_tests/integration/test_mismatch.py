@@ -5,7 +5,9 @@ import pytest
 from migration_assets import mismatch, standing
 from migration_assets.errors import ForeignWriteError, HoldError
 from migration_assets.findings import Outcome
+from migration_assets.holds import hold
 from migration_assets.migration import Migration
+from migration_assets.repair import repair
 from migration_assets.step import take_cut
 from migration_assets.target.connection import connect
 from migration_assets.verify.prove import target_digest
@@ -54,6 +56,8 @@ def test_a_week_that_meets_foreign_rows_repairs_them_and_goes_on(
     assert moved.outcome is Outcome.LOADED
     assert kinds(migration) == ["load", "repair", "load"]
     assert len(target_rows(migration, "SELECT FROM migration.displaced")) == 1
+    assert len(moved.notes) == 1
+    assert "`on_mismatch: repair`: entry 2 wrote 0, changed 1" in moved.notes[0]
     assert_equal(migration)
     assert_proved(migration, "stock")
 
@@ -151,3 +155,17 @@ def test_a_changed_quarantine_is_somebody_elses_doing(make_migration: MakeMigrat
     assert not (found.proof.attribution.load)
     assert "on_mismatch: repair" in settled(migration)
     assert_proved(migration, "stock")
+
+
+def test_a_table_on_hold_is_not_repaired_by_itself(make_migration: MakeMigration) -> None:
+    """Nothing moves it until a person releases it; a person may repair it all the same."""
+    migration = make_migration(STOCK, on_mismatch="repair")
+    load_week(migration, 1)
+    hold(migration, "stock", "somebody tries something")
+    write_on_target(migration, "UPDATE stock SET amount = 99 WHERE id = 2")
+    before = snapshot(migration)
+    assert settled(migration) == ""
+    assert snapshot(migration) == before
+    moved = repair(migration, "stock", run="test")
+    assert moved is not None
+    assert moved.updated == 1

@@ -260,3 +260,53 @@ def test_what_was_put_back_goes_with_the_rollback_and_comes_back_again(
     assert target_rows(migration, ROWS)[1] == (2, "ink", 99)
     assert displaced(migration) == []
     assert_proved(migration, "stock")
+
+
+def test_a_week_taken_back_twice_brings_the_same_row_both_times(
+    make_migration: MakeMigration,
+) -> None:
+    """Not what a later week of those had displaced: that stood there after it."""
+    migration = make_migration(STOCK)
+    load_week(migration, 1)
+    for number in (2, 3):
+        write_on_target(migration, f"UPDATE stock SET amount = 9{number} WHERE id = 1")
+        change(migration, f"UPDATE stock SET amount = 1{number} WHERE id = 1")
+        load_week(migration, number, acknowledged=DISPLACE)
+    moved = back(migration, 2)
+    row = "SELECT amount FROM stock WHERE id = 1"
+    assert target_rows(migration, row) == [(92,)]
+    undo.rollback(migration, "stock", entry=moved.entry, run="test")
+    assert target_rows(migration, row) == [(13,)]
+    back(migration, 2)
+    assert target_rows(migration, row) == [(92,)]
+    assert displaced(migration) == ["(1,pen,93)"]
+    assert_proved(migration, "stock")
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_rows_of_an_older_release_are_put_back_only_where_their_columns_are_sure(
+    make_migration: MakeMigration, *, dropped: bool
+) -> None:
+    """It noted no names: after one column went and another came, values would change places."""
+    migration = make_migration(STOCK)
+    load_week(migration, 1)
+    write_on_target(
+        migration,
+        "ALTER TABLE stock ADD COLUMN own integer",
+        "UPDATE stock SET amount = 99, own = 5 WHERE id = 1",
+    )
+    change(migration, *WEEK)
+    load_week(migration, 2, acknowledged=DISPLACE)
+    write_on_target(migration, "UPDATE migration.displaced SET column_names = NULL")
+    if not dropped:
+        assert back(migration).restored == 1
+        return
+    write_on_target(
+        migration, "ALTER TABLE stock DROP COLUMN own", "ALTER TABLE stock ADD COLUMN price integer"
+    )
+    before = snapshot(migration)
+    with pytest.raises(GuardError, match="an older release"):
+        back(migration)
+    assert snapshot(migration) == before
+    back(migration, acknowledged=frozenset({"displaced_rows"}))
+    assert displaced(migration) == ["(1,pen,99,5)"]

@@ -61,6 +61,7 @@ def test_what_a_rollback_took_back_does_not_stand(
         ((None, None, 1, None), 3, 2, [3, 4]),
         ((None, None, 1, 2), 2, 1, [2, 4]),
         ((None, None, 1, 2), 4, 3, [2, 4]),
+        ((None, None, 1, 2, None), 4, 3, [2, 4, 5]),
         ((None, None, 1), 2, None, []),  # it stands there already
     ],
 )
@@ -98,3 +99,13 @@ def test_weeks_are_taken_away_and_come_again(
     found = turned(first + timedelta(weeks=number - 1) for number in weeks)
     numbers = [[(day - first).days // 7 + 1 for day in days] for days in (found.away, found.again)]
     assert numbers == [away, again]
+
+
+def test_the_label_of_a_final_cut_moves_no_week() -> None:
+    """Back to a cutover that was given up: the week after it is taken back, as its partition."""
+    first = date(2026, 10, 4)
+    final, second = first + timedelta(days=1), first + timedelta(weeks=1)
+    assert turned((first, final, second, final)).away == (second,)
+    assert turned((first, final, second, first)).away == (second,)
+    assert turned((first, final, second)).away == ()
+    assert turned((first, final, first)).away == ()
