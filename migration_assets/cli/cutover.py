@@ -74,7 +74,7 @@ def cutover(
                     question = (
                         f"Cut over to {migration.target.name} now? The source has to be at rest."
                     )
-                    ask(question, instead="`migration-assets cutover --execute --yes`")
+                    ask(question, instead="`--yes`, or a terminal")
                 ended = _executed(migration, names, console)
                 found = ended.certificate
                 place = f"{migration.state.path(ended.key)}.md"
