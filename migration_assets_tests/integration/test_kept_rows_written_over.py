@@ -5,7 +5,7 @@ import pytest
 from migration_assets import repair, undo
 from migration_assets.errors import GuardError
 from migration_assets.findings import Outcome
-from migration_assets.step import Migration
+from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import (
     DISPLACE,
     MakeMigration,
