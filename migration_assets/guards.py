@@ -8,6 +8,7 @@ guards that stop one step are said in one error.
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 
 from migration_assets.errors import GuardError, StateError
 from migration_assets.model import (
@@ -225,13 +226,30 @@ def _between(
 
 
 def _rows(step: Prepared, head: Head) -> str:
-    """Say how many rows of the table's last move the new cut undoes, where that tells."""
+    """Say how many rows of the table's last move the new cut undoes, where that tells.
+
+    Where the last move had undone the one before it, too, that is how the table lives: a state
+    that goes to and fro by the week. A person has seen it then.
+    """
     last = _last_move(step, head)
     if last is None or not could_tell(last, step.delta):
         return ""
+    found = _undone(step, last, step.delta, step.cut)
+    if not found.tells or _usual(step, last):
+        return ""
+    return _told(found, head)
+
+
+def _usual(step: Prepared, last: Delta) -> bool:
+    before, older = _move_before(step, last), step.older
+    if before is None or older is None or not could_tell(before, last):
+        return False
+    return _undone(step, before, last, older).tells
+
+
+def _undone(step: Prepared, last: Delta, new: Delta, cut: Cut) -> Undone:
     with step.state.workspace() as scratch:
-        found = undone(last, step.delta, step.mapping, step.table, step.cut, scratch=scratch)
-    return _told(found, head) if found.tells else ""
+        return undone(last, new, step.mapping, step.table, cut, scratch=scratch)
 
 
 def _told(found: Undone, head: Head) -> str:
@@ -247,16 +265,29 @@ def _last_move(step: Prepared, head: Head) -> Delta | None:
 
     A first load has none; one that is lost or damaged leaves the other signs.
     """
-    last = delta_files.find(step.state, step.cut.source, step.table.name, head.week)
-    if last is None or last.cut != head.cut or last.base_cut in (None, last.cut):
+    if step.delta.scope is not Scope.CHANGES or step.delta.base_cut != head.cut:
         return None
-    if {last.scope, step.delta.scope} != {Scope.CHANGES} or step.delta.base_cut != head.cut:
+    if step.delta.mapping_hash != step.mapping.hash:
         return None
-    if not last.mapping_hash == step.delta.mapping_hash == step.mapping.hash:
+    return _changes_to(step, head.week, head.cut)
+
+
+def _move_before(step: Prepared, last: Delta) -> Delta | None:
+    """Return the stored delta of the move before the last one, as `_last_move` does."""
+    weeks = [c.week for c in cuts.cuts(step.state, step.cut.source) if c.id == last.base_cut]
+    return _changes_to(step, weeks[0], str(last.base_cut)) if weeks else None
+
+
+def _changes_to(step: Prepared, week: date, cut: str) -> Delta | None:
+    """Return the stored delta that led to a cut row by row under the step's mapping, if whole."""
+    found = delta_files.find(step.state, step.cut.source, step.table.name, week)
+    if found is None or found.cut != cut or found.base_cut in (None, found.cut):
+        return None
+    if found.scope is not Scope.CHANGES or found.mapping_hash != step.mapping.hash:
         return None
     with suppress(StateError):
-        delta_files.check(last)
-        return last
+        delta_files.check(found)
+        return found
     return None
 
 

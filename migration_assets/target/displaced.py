@@ -19,6 +19,7 @@ from migration_assets.target import ddl
 from migration_assets.target.apply import key_as_text, same_key
 from migration_assets.target.connection import Connection
 from migration_assets.target.ddl import table_name
+from migration_assets.target.writing import refuse_changing_others
 from migration_assets.verify import digest_sql
 
 DISPLACED_ROWS = "displaced_rows"
@@ -274,6 +275,7 @@ def _write(
                 )
             )
         else:
+            _refuse_following(connection, mapping, columns, table)
             settings = [
                 sql.SQL("{0} = p.{0}").format(sql.Identifier(name))
                 for name in written
@@ -297,6 +299,27 @@ def _write(
     )
     row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(_ROWS)).fetchone()
     return cast("int", row[0]) if row else 0
+
+
+def _refuse_following(
+    connection: Connection, mapping: TableMapping, columns: Sequence[str], table: ddl.TargetTable
+) -> None:
+    """Raise `TargetError` where putting rows back would change rows of other tables after them."""
+    for name, followed in table.following:
+        moving = [
+            sql.SQL("t.{0}::text IS DISTINCT FROM p.{0}::text").format(sql.Identifier(column))
+            for column in followed
+            if column in columns
+        ]
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS t JOIN {} AS p ON {} WHERE {})").format(
+            table_name(mapping),
+            _ROWS,
+            same_key(mapping, "t", "p"),
+            sql.SQL(" OR ").join(moving or [sql.SQL("false")]),
+        )
+        row = connection.execute(query).fetchone()
+        if row and row[0]:
+            refuse_changing_others(mapping, (name,), "updating")
 
 
 def _filled(connection: Connection, mapping: TableMapping) -> tuple[set[str], set[str]]:

@@ -287,6 +287,20 @@ def test_a_living_source_is_never_taken_for_a_restored_one(shop: Migration) -> N
     assert_equal(shop)
 
 
+def test_what_is_undone_every_week_stops_once(loaded: Migration) -> None:
+    """A state that goes to and fro looks like an older copy the first time; then it is known."""
+    to, fro = (f"UPDATE item SET price = {price} WHERE id > 80" for price in ("0", "id"))
+    change(loaded, to)
+    load_week(loaded, 2)
+    change(loaded, fro)
+    assert "20 as before" in stopped(loaded, 3)
+    load_week(loaded, 3, acknowledged=RESTORED)
+    for number, statement in ((4, to), (5, fro)):
+        change(loaded, statement)
+        load_week(loaded, number)
+    assert_equal(loaded)
+
+
 def test_an_acknowledged_older_copy_is_carried(shop: Migration, tmp_path: Path) -> None:
     """Then the target goes back with its source, and is equal."""
     live(shop, *days_of(1))

@@ -3,7 +3,7 @@
 import pytest
 
 from migration_assets import holds, undo
-from migration_assets.errors import GuardError
+from migration_assets.errors import GuardError, TargetError
 from migration_assets.findings import Moved
 from migration_assets.migration import Migration
 from migration_assets_tests.fixtures_migration import (
@@ -310,3 +310,22 @@ def test_rows_of_an_older_release_are_put_back_only_where_their_columns_are_sure
     assert snapshot(migration) == before
     back(migration, acknowledged=frozenset({"displaced_rows"}))
     assert displaced(migration) == ["(1,pen,99,5)"]
+
+
+def test_rows_that_are_put_back_change_no_rows_of_other_tables(
+    make_migration: MakeMigration,
+) -> None:
+    """A foreign key of the target's own that would follow them is named; nothing is changed."""
+    migration = make_migration(UNIQUE)
+    overwritten(migration, "UPDATE stock SET article = 'theirs' WHERE id = 1")
+    write_on_target(
+        migration,
+        "CREATE TABLE child (article text REFERENCES stock (article) ON UPDATE CASCADE)",
+        "INSERT INTO child VALUES ('pen')",
+    )
+    before = snapshot(migration)
+    with pytest.raises(TargetError, match="child_article_fkey"):
+        back(migration)
+    assert snapshot(migration) == before
+    write_on_target(migration, "DROP TABLE child")
+    assert back(migration).restored == 1
