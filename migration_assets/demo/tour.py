@@ -1,8 +1,10 @@
 """The demo: a made-up business, or the user's own file, carried week by week and proved.
 
 It lives in `.migration/demo` (or `.migration/own`) below the folder it is started in, and starts
-afresh each time. In its fourth week a table fails for a reason that happens in real life: somebody
-gave the target a rule that the source's rows break. The table's partition is mended alone.
+afresh each time. After its third week somebody changes a row on the target, which is found and
+repaired, and a table's week is taken back and carried again. In its fourth week a table fails for a
+reason that happens in real life: somebody gave the target a rule that the source's rows break. The
+table's partition is mended alone.
 """
 
 import fcntl
@@ -22,11 +24,14 @@ from rich.console import Console
 
 from migration_assets.defs.instance import environment, open_instance, serve
 from migration_assets.defs.known import calendar_of, tables_of
-from migration_assets.defs.launch import RunOutcome, run_week
+from migration_assets.defs.launch import RunOutcome, run_rollback, run_week
 from migration_assets.defs.report import report_week
 from migration_assets.defs.resources import embedded_folder, open_migration
 from migration_assets.demo import business, life
 from migration_assets.errors import SettingsError
+from migration_assets.holds import release
+from migration_assets.plain import counted
+from migration_assets.repair import repair
 from migration_assets.report import terminal
 from migration_assets.settings import ENVIRONMENT, Settings, load
 from migration_assets.standing import prove_table, standing
@@ -35,6 +40,8 @@ from migration_assets.target import embedded
 # In week 4 the business first pays money back, against a rule that a DBA just made.
 _FAILING_WEEK, _FAILING_TABLE = 4, "payments"
 _RULE = "ALTER TABLE public.payments ADD CONSTRAINT dba_no_refunds CHECK (amount >= 0)"
+_MISHAP_WEEK, _WRITTEN_TABLE, _RETURNED_TABLE = 3, "customers", "orders"
+_FOREIGN_WRITE = "UPDATE public.customers SET city = 'Atlantis' WHERE id = 4"
 _MENDING = "ALTER TABLE public.payments DROP CONSTRAINT dba_no_refunds"
 
 
@@ -140,6 +147,9 @@ def _live(
                 _mend(instance, settings, week, console)
         else:
             _run(instance, week, console)
+        if number == _MISHAP_WEEK and not story.own:
+            _write_and_repair(settings, console)
+            _take_back(instance, settings, week, console)
     tables = tables_of(settings)
     for week in complete:
         report_week(instance, settings, tables, week)
@@ -162,6 +172,47 @@ def _run(instance: dg.DagsterInstance, week: date, console: Console) -> RunOutco
     return outcome
 
 
+def _write_and_repair(settings: Settings, console: Console) -> None:
+    """Show a row that somebody changed on the target: found by name, put right, theirs kept."""
+    console.print(f"  somebody changes a row of {_WRITTEN_TABLE} on the target")
+    _as_dba(settings, _FOREIGN_WRITE)
+    migration = open_migration(settings)
+    proof = prove_table(migration, _WRITTEN_TABLE).proof
+    for difference in proof.differences if proof else ():
+        found = difference.text(show_key=settings.show_keys)
+        console.print(f"  verify: {_WRITTEN_TABLE}: {found}", markup=False)
+    moved = repair(migration, _WRITTEN_TABLE, run="demo")
+    if moved is not None:
+        displaced = counted(moved.displaced, "row")
+        console.print(
+            f"  repair: {displaced} put right, what stood there kept in migration.displaced:"
+            f" {_verdict(good=moved.proof.holds)}",
+            soft_wrap=True,
+        )
+
+
+def _take_back(
+    instance: dg.DagsterInstance, settings: Settings, week: date, console: Console
+) -> None:
+    """Show a week that is taken back: the table stands where it stood, held; then it is carried."""
+    table = _RETURNED_TABLE
+    outcome = run_rollback(instance, week=week, entry=None, tables=[table])
+    if not outcome.success:
+        console.print(f"  rollback: {outcome.failures or outcome.reason}", markup=False)
+        return
+    stands = outcome.figures[table]["stands_at"]
+    console.print(
+        f"  rollback: {table} takes {week} back: it stands at {stands} again, proved, and on hold"
+    )
+    release(open_migration(settings), table)
+    again = run_week(instance, week, tables=[table], only_targets=True)
+    console.print(f"  released, and {week} carried again: {_verdict(good=again.success)}")
+
+
+def _verdict(*, good: bool) -> str:
+    return "[green]proved equal[/]" if good else "[red]still red[/]"
+
+
 def _fail(instance: dg.DagsterInstance, settings: Settings, week: date, console: Console) -> None:
     """Show one failed partition: the other tables move on."""
     console.print(f"week {week}: somebody gives the target a rule: no refunds in {_FAILING_TABLE}")
@@ -174,8 +225,7 @@ def _mend(instance: dg.DagsterInstance, settings: Settings, week: date, console:
     console.print("  the DBA drops the rule; only this table's partition is materialized again")
     _as_dba(settings, _MENDING)
     mended = run_week(instance, week, tables=[_FAILING_TABLE], only_targets=True)
-    verdict = "[green]proved equal[/]" if mended.success else "[red]still red[/]"
-    console.print(f"  aurora/{_FAILING_TABLE}, {week}: {verdict}")
+    console.print(f"  aurora/{_FAILING_TABLE}, {week}: {_verdict(good=mended.success)}")
 
 
 def _as_dba(settings: Settings, statement: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from migration_assets.defs.resources import TARGET_DATABASE
@@ -95,6 +96,29 @@ def test_the_demo_shows_a_failure_and_its_mending(shown: Shown) -> None:
     assert -1 not in places
     assert places == sorted(places)
     assert said[places[-1] :].splitlines()[0].endswith("proved equal")
+
+
+def test_the_demo_shows_a_repair_and_a_week_taken_back(shown: Shown, place: Place) -> None:
+    """What somebody wrote is named and put right; the week returns and is carried again."""
+    said = shown.done.stdout
+    told = [
+        "somebody changes a row of customers on the target",
+        "verify: customers: id=4: differs (city)",
+        "repair: 1 row put right, what stood there kept in migration.displaced: proved equal",
+        "rollback: orders takes ",
+        "again, proved, and on hold",
+        "carried again: proved equal",
+        "somebody gives the target a rule",
+    ]
+    places = [said.find(text) for text in told]
+    assert -1 not in places, said
+    assert places == sorted(places)
+    url = start(place.state("demo") / "postgres").url(TARGET_DATABASE)
+    with psycopg.connect(url) as connection:
+        kinds = connection.execute(
+            "SELECT kind, table_name FROM migration.ledger WHERE kind <> 'load' ORDER BY entry"
+        ).fetchall()
+    assert kinds == [("repair", "customers"), ("rollback", "orders")]
 
 
 def test_the_demo_proves_every_table(shown: Shown, place: Place) -> None:
