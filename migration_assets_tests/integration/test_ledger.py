@@ -100,7 +100,7 @@ def test_a_failed_attempt_is_noted_with_its_message(make_migration: MakeMigratio
         (attempt,) = ledger.attempts(connection, "main")
         assert len(ledger.entries(connection, "main")) == 3
     assert (attempt["table_name"], attempt["week"]) == ("note", week(2))
-    assert (attempt["error"], attempt["message"]) == ("GuardError", str(error))
+    assert (attempt["error"], attempt["message"]) == ("ForeignWriteError", str(error))
 
 
 def test_a_failure_before_the_transaction_is_noted_too(make_migration: MakeMigration) -> None:

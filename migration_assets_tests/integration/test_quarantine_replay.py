@@ -110,7 +110,7 @@ def test_a_replay_is_stopped_by_what_stops_a_load(make_migration: MakeMigration)
         replay(telling(migration, policy=Policy.FAIL))
     assert snapshot(migration) == before
     assert target_rows(migration, "SELECT week, error FROM migration.attempt") == [
-        (week(2), "GuardError"),
+        (week(2), "ForeignWriteError"),
         (week(2), "DriftError"),
     ]
     holds.hold(migration, "item", "looked at")
