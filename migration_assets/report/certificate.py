@@ -244,8 +244,8 @@ def _details(conditions: Iterable[Condition]) -> list[str]:
 def _proofs(tables: Iterable[ProvedTable]) -> str:
     return _grid(
         (
-            *("table", "rows at the source", "on the target", "in quarantine", "excepted"),
-            *("last move", "read back", "digest at the source", "on the target"),
+            *("table", "rows at the source", "rows on the target", "in quarantine", "excepted"),
+            *("last move", "read back", "digest at the source", "digest on the target"),
         ),
         [
             (
@@ -266,7 +266,7 @@ def _proofs(tables: Iterable[ProvedTable]) -> str:
 
 def _signed(sign_offs: Iterable[SignOff]) -> str:
     return _grid(
-        ("table", "rows", "excepted", "source", "target", ""),
+        ("table", "rows", "excepted", "source", "target", "verdict"),
         [
             (
                 s.table,
