@@ -99,7 +99,7 @@ def _quarantine(look: Look, counted: Iterable[Written]) -> Condition:
         bad,
         good="empty",
         figure=f"rows of {len(bad)} tables are missing on the target",
-        to_do="mend at the source the rows that `migration-assets quarantine list` counts, or give"
+        to_do="mend the rows that `migration-assets quarantine list` names at the source, or give"
         " their columns a type that holds them; a cutover never leaves rows behind",
     )
 
