@@ -178,6 +178,23 @@ def translated(where: str) -> Generator[None]:
 
 
 @contextmanager
+def streaming(
+    connection: Connection, name: str
+) -> Generator[psycopg.ServerCursor[tuple[object, ...]]]:
+    """Lend a cursor on the server, whose rows come in portions, in binary; needs a transaction."""
+    cursor = connection.cursor(name, binary=True)
+    try:
+        yield cursor
+    finally:
+        try:
+            cursor.close()
+        except psycopg.OperationalError:
+            connection.close()  # lost while the cursor's end was asked for: it ended with it
+            cursor.close()
+            raise
+
+
+@contextmanager
 def transaction(connection: Connection, mode: LiteralString) -> Generator[None]:
     """Open a transaction of that mode; it is rolled back unless the body commits it."""
     connection.execute(f"BEGIN ISOLATION LEVEL {mode}")

@@ -8,7 +8,7 @@ from typing import Any, cast
 from migration_assets.findings import Quarantined
 from migration_assets.mapping.raw import raw_digest
 from migration_assets.model import TableMapping
-from migration_assets.target.connection import Connection
+from migration_assets.target.connection import Connection, streaming
 
 _COPY = """
 COPY migration.quarantine
@@ -101,7 +101,7 @@ def stored(connection: Connection, source: str, table: str) -> Counter[bytes]:
     binary: as text they would take twice the room, and a message ends at 1 GB.
     """
     rows: Counter[bytes] = Counter()
-    with connection.transaction(), connection.cursor("quarantine", binary=True) as cursor:
+    with connection.transaction(), streaming(connection, "quarantine") as cursor:
         cursor.execute(
             'SELECT storage_classes, "values" FROM migration.quarantine'
             " WHERE source = %s AND table_name = %s",

@@ -31,7 +31,7 @@ from migration_assets.model import (
 from migration_assets.source.reader import fitted_rows
 from migration_assets.source.scratch import scratch_database
 from migration_assets.target.apply import key_as_text
-from migration_assets.target.connection import Connection
+from migration_assets.target.connection import Connection, streaming
 from migration_assets.target.ddl import table_name
 from migration_assets.verify import digest_sql
 from migration_assets.verify.digest import RowHasher, differing_buckets
@@ -108,7 +108,7 @@ class Differing:
         self._left_out = frozenset(row.key_hash for row in accepted)
         self._scratch.execute("BEGIN")
         if self._buckets:
-            with connection.cursor("differing", binary=True) as cursor:
+            with streaming(connection, "differing") as cursor:
                 cursor.itersize = _FETCHED
                 cursor.execute(_hashes(self._mapping, self._buckets))
                 for key_hash, row_hash in cursor:

@@ -43,7 +43,7 @@ from migration_assets.model import (
 from migration_assets.source.connection import open_cut, translated
 from migration_assets.source.reader import row_by_key, rows
 from migration_assets.target.apply import same_key
-from migration_assets.target.connection import Connection
+from migration_assets.target.connection import Connection, streaming
 from migration_assets.target.ddl import raw, table_name
 from migration_assets.target.staging import STAGED, staged_value
 from migration_assets.verify import digest_sql
@@ -215,7 +215,7 @@ def _read(
     """
     found: list[RawRow] = []
     size = 0
-    with connection.cursor("round_trip", binary=True) as cursor:
+    with streaming(connection, "round_trip") as cursor:
         cursor.itersize = chunk
         cursor.adapters.register_loader("json", TextBinaryLoader)  # its text, as it stands
         cursor.execute(query + sql.SQL(" LIMIT {}").format(sql.Literal(_ROWS + 1)))

@@ -137,6 +137,29 @@ def test_a_server_that_dies_while_it_applies_gets_the_week_once(
     assert_done_once(served, tally, 2)
 
 
+def let_commits_wait(migration: Migration) -> None:
+    """Let every COMMIT wait for a standby, from now on: a changed setting takes effect later."""
+    with on_target(migration) as connection, on_target(migration) as probe:
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names TO 'nobody'")
+        connection.execute("SELECT pg_reload_conf()")
+        look = (
+            "SELECT coalesce(wait_event = 'SyncRep', false) FROM pg_stat_activity"
+            f" WHERE pid = {probe.info.backend_pid}"
+        )
+        waits = False
+        while not waits:
+            probe.pgconn.consume_input()
+            if not probe.pgconn.is_busy():
+                while probe.pgconn.get_result():
+                    pass
+                probe.pgconn.send_query(b"SELECT pg_logical_emit_message(true, 'probe', 'x')")
+                probe.pgconn.flush()
+            ((waits,),) = target_rows(migration, look)
+        probe.cancel_safe()
+        while probe.pgconn.get_result():
+            pass
+
+
 def test_a_server_that_dies_while_it_commits_is_settled_from_the_ledger(
     served: Migration, own_server: Server, tally: Tally
 ) -> None:
@@ -147,9 +170,7 @@ def test_a_server_that_dies_while_it_commits_is_settled_from_the_ledger(
 
     def at(stage: str) -> None:
         if stage == "written":
-            with on_target(served) as connection:
-                connection.execute("ALTER SYSTEM SET synchronous_standby_names TO 'nobody'")
-                connection.execute("SELECT pg_reload_conf()")
+            let_commits_wait(served)
 
     with ThreadPoolExecutor(1) as pool:
         carried = pool.submit(carry, served, 2, "item", at=at)

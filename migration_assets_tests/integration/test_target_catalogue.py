@@ -180,6 +180,8 @@ def test_a_load_leaves_nothing_of_its_own_but_the_ledger(make_migration: MakeMig
     load_week(migration, 2)
     assert sorted(snapshot(migration)) == [
         "displaced",
+        "exception",
+        "foreign_write",
         "hold",
         "ledger",
         "mapping",
