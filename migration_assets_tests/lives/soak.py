@@ -8,6 +8,7 @@ figures into docs/reliability.md. Ends with 1 where a life or a test failed.
 import argparse
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -82,20 +83,31 @@ def _arguments() -> argparse.Namespace:
 
 
 def _fault_tests(seconds: float) -> str:
-    """Run what is marked `soak`; return pytest's last line. Ends the soak where one failed."""
+    """Run what is marked `soak`; return pytest's last line. Ends the soak where one failed.
+
+    What didn't end in time is stopped, with the servers it started, and the soak with it.
+    """
     options = ["-q", "-m", "soak", "-p", "no:randomly", "-p", "no:cacheprovider"]
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", "pytest", *options, str(ROOT / "migration_assets_tests")],
         cwd=ROOT,
-        timeout=seconds,
-        check=False,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-    )
-    if done.returncode not in (0, _NO_TESTS):
-        sys.stdout.write(done.stdout + done.stderr)
+    ) as tests:
+        try:
+            said, _ = tests.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            tests.send_signal(signal.SIGINT)  # pytest stops its servers
+            tests.communicate()
+            sys.stdout.write(
+                f"the long fault tests did not end within {seconds:.0f} s: give more minutes\n"
+            )
+            raise SystemExit(1) from None
+    if tests.returncode not in (0, _NO_TESTS):
+        sys.stdout.write(said)
         raise SystemExit(1)
-    counted = done.stdout.strip().splitlines()[-1]
+    counted = said.strip().splitlines()[-1]
     return counted.partition(" in ")[0]
 
 
