@@ -33,7 +33,7 @@ from migration_assets.model import (
     SourceTable,
     TableMapping,
 )
-from migration_assets.sessions import ROUNDS, alone, overtaken, reading, session
+from migration_assets.sessions import ROUNDS, at_head, overtaken, reading
 from migration_assets.source import cut as cuts
 from migration_assets.source import delta as compare_cuts
 from migration_assets.source import delta_files
@@ -86,20 +86,14 @@ def repair(
     """
     heads: list[Head] = []
 
-    def do() -> Moved | None:
-        with alone(migration, table), session(migration, table) as connection:
-            for _ in range(ROUNDS):
-                head = ledger.head(connection, migration.source, table)
-                if head is None:
-                    return None
-                heads.append(head)
-                moved = _repair(migration, connection, table, head, run=run, kept=kept, at=at)
-                if moved is not None:
-                    return moved
-        raise overtaken(f"table {table}")
+    def do(connection: Connection, head: Head) -> Moved | None:
+        heads.append(head)
+        return _repair(migration, connection, table, head, run=run, kept=kept, at=at)
 
     try:
-        return migration.until_done(f"repair of table {table}", do)
+        return migration.until_done(
+            f"repair of table {table}", lambda: at_head(migration, table, do)
+        )
     except MigrationError as error:
         if heads:
             note(migration, table, heads[-1].week, run, error)
@@ -183,20 +177,13 @@ def keep_target(
         )
     text = " ".join(reason.split())
 
-    def do() -> tuple[AcceptedRow, ...]:
-        with alone(migration, table), session(migration, table) as connection:
-            for _ in range(ROUNDS):
-                head = ledger.head(connection, migration.source, table)
-                if head is None:
-                    return ()
-                kept = _keep(
-                    migration, connection, table, head, reason=text, by=by or who_says_so(), at=at
-                )
-                if kept is not None:
-                    return kept
-        raise overtaken(where)
+    def do(connection: Connection, head: Head) -> tuple[AcceptedRow, ...] | None:
+        return _keep(migration, connection, table, head, reason=text, by=by or who_says_so(), at=at)
 
-    return migration.until_done(f"rows of table {table} that are kept", do)
+    kept = migration.until_done(
+        f"rows of table {table} that are kept", lambda: at_head(migration, table, do)
+    )
+    return kept or ()
 
 
 def _keep(

@@ -1,15 +1,18 @@
 """What a step holds while it works: its table, the cuts it reads, a session on the writer."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import date
+from typing import TypeVar
 
 from migration_assets.errors import OvertakenError
 from migration_assets.mapping.names import asset_name
 from migration_assets.migration import Migration
-from migration_assets.target import layout
+from migration_assets.model import Head
+from migration_assets.target import layout, ledger
 from migration_assets.target.connection import Connection, connect, require_writer, translated
 
+T = TypeVar("T")
 ROUNDS = 5  # another run that moves the same table at the same time makes us prepare again
 
 
@@ -45,6 +48,24 @@ def session(migration: Migration, table: str, week: date | None = None) -> Gener
         require_writer(connection, where)
         layout.bootstrap(connection, migration.target.schema)
         yield connection
+
+
+def at_head(
+    migration: Migration, table: str, do: Callable[[Connection, Head], T | None]
+) -> T | None:
+    """Do something where a table stands, again where another run moved it meanwhile.
+
+    `do` returns None where it was overtaken. None comes back before the table's first load.
+    """
+    with alone(migration, table), session(migration, table) as connection:
+        for _ in range(ROUNDS):
+            head = ledger.head(connection, migration.source, table)
+            if head is None:
+                return None
+            done = do(connection, head)
+            if done is not None:
+                return done
+    raise overtaken(f"table {table}")
 
 
 def overtaken(where: str) -> OvertakenError:

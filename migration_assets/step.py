@@ -17,7 +17,7 @@ from migration_assets.findings import Moved, Outcome
 from migration_assets.migration import Migration, persistent
 from migration_assets.model import Cut, Delta, Head, TableMapping
 from migration_assets.preparing import evolution_of, prepare
-from migration_assets.sessions import ROUNDS, alone, overtaken, session
+from migration_assets.sessions import ROUNDS, alone, at_head, overtaken, session
 from migration_assets.source import cut as cuts
 from migration_assets.source import taking
 from migration_assets.source.reader import table_in
@@ -179,23 +179,15 @@ def replay(
     """
     heads: list[Head] = []
 
-    def do() -> Moved | None:
-        with alone(migration, table), session(migration, table) as connection:
-            for _ in range(ROUNDS):
-                head = ledger.head(connection, migration.source, table)
-                if head is None:
-                    return None
-                ledger.refuse_held(connection, migration.source, table, f"table {table}")
-                heads.append(head)
-                moved = _replay(
-                    migration, connection, table, head, run=run, acknowledged=acknowledged, at=at
-                )
-                if moved is not None:
-                    return moved
-        raise overtaken(f"table {table}")
+    def do(connection: Connection, head: Head) -> Moved | None:
+        ledger.refuse_held(connection, migration.source, table, f"table {table}")
+        heads.append(head)
+        return _replay(
+            migration, connection, table, head, run=run, acknowledged=acknowledged, at=at
+        )
 
     try:
-        return migration.until_done(f"table {table}", do)
+        return migration.until_done(f"table {table}", lambda: at_head(migration, table, do))
     except MigrationError as error:
         if heads:
             note(migration, table, heads[-1].week, run, error)
